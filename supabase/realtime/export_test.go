@@ -1,0 +1,7 @@
+package realtime
+
+// Internals under test.
+var (
+	ParseChange  = parseChange
+	NewJoinError = newJoinError
+)
