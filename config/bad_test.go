@@ -64,7 +64,6 @@ func TestBadFilesAreRefusedWithASentence(t *testing.T) {
 		"listen on a high port":      {"listen: :65536", "listen: needs host:port or :port, such as :8080 or 127.0.0.1:8081 (config.yaml line 1)"},
 		"listen on a bad host":       {`listen: "a b:80"`, "listen: needs host:port or :port, such as :8080 or 127.0.0.1:8081 (config.yaml line 1)"},
 		"admin port of visitors":     {"admin: {listen: 127.0.0.1:8080}", "admin.listen: is the address of the visitor port; the two need different ports (config.yaml line 1)"},
-		"public URL without scheme":  {"public_url: chat.example.com", "public_url: needs a URL that starts with http:// or https:// (config.yaml line 1)"},
 		"URL of another scheme":      {"supabase: {url: postgres://x}", "supabase.url: needs a URL that starts with http:// or https:// (config.yaml line 1)"},
 		"URL empty":                  {`supabase: {url: ""}`, "supabase.url: needs a URL that starts with http:// or https:// (config.yaml line 1)"},
 		"URL with a password":        {"supabase: {url: https://u:hunter2@x.example}", "supabase.url: must not contain a user name or password (config.yaml line 1)"},
@@ -127,13 +126,13 @@ func TestEveryNumberHasARange(t *testing.T) {
 	durations := map[string][2]string{
 		"supabase.request_timeout": {"1s", "2m"}, "supabase.function_timeout": {"1s", "10m"},
 		"chat.overlap": {"1s", "1h"}, "feed.poll_after": {"100ms", "5m"}, "feed.poll_interval": {"100ms", "5m"},
-		"feed.reconcile_interval": {"250ms", "5m"}, "feed.catch_up_overlap": {"10s", "1h"}, "feed.heartbeat": {"1s", "50s"},
+		"feed.reconcile_interval": {"250ms", "5m"}, "feed.catch_up_overlap": {"10s", "1h"}, "feed.heartbeat": {"1s", "25s"},
 		"feed.socket_max_age": {"1m", "720h"}, "feed.unpublished_retry": {"5s", "1h"},
 		"session.cache_positive": {"1s", "10m"}, "session.cache_negative": {"1s", "10m"},
 		"session.recheck_interval": {"1s", "5m"}, "session.confirm_within": {"5s", "1h"}, "session.ticket_life": {"10s", "1h"},
-		"resume.window": {"0s", "1h"}, "limits.header_timeout": {"1s", "2m"}, "limits.authenticate_timeout": {"1s", "2m"},
+		"resume.window": {"1s", "1h"}, "limits.header_timeout": {"1s", "2m"}, "limits.authenticate_timeout": {"1s", "2m"},
 		"limits.write_timeout": {"1s", "2m"}, "stream.max_age": {"1m", "24h"}, "stream.keep_alive": {"1s", "5m"},
-		"stream.retry": {"100ms", "1m"}, "drain.period": {"0s", "10m"}, "drain.max": {"1s", "1h"},
+		"stream.retry": {"100ms", "1m"}, "drain.period": {"100ms", "10m"}, "drain.max": {"1s", "1h"},
 	}
 	numbers := map[string][2]int{
 		"supabase.authorize_per_second": {1, 1000}, "chat.history_max": {0, 1000}, "chat.message_max_length": {1, 100_000},

@@ -10,8 +10,6 @@ import (
 type Config struct {
 	// Listen is the address of the visitor port, host:port with an optional host.
 	Listen string `mapstructure:"listen"`
-	// PublicURL is the URL under which visitors reach the proxy; empty means that of each request.
-	PublicURL string `mapstructure:"public_url"`
 	// TrustedProxies are the networks whose forwarding headers are believed; empty means nobody's.
 	TrustedProxies []netip.Prefix `mapstructure:"trusted_proxies"`
 	// SigningKeys sign cursors and tickets: the first signs, all verify. Empty means derived from the service key.
@@ -109,6 +107,7 @@ type Chat struct {
 	Overlap          time.Duration `mapstructure:"overlap"`            // how far a resume reads back behind the newest row
 	HistoryMax       int           `mapstructure:"history_max"`        // messages; 0 gives no history
 	MessageMaxLength int           `mapstructure:"message_max_length"` // UTF-16 code units
+	Page             bool          `mapstructure:"page"`               // serve the embedded chat page at /chat
 }
 
 // Feed is how rows reach the proxy.

@@ -28,7 +28,6 @@ func TestVariablesSetEveryKindOfValue(t *testing.T) {
 		"PROXY_CHAT_TRUST_SENDERS=true",
 		"PROXY_CHAT_OVERLAP= 90s ",
 		"PROXY_LIMITS_CONNECTIONS=7",
-		`PROXY_PUBLIC_URL="https://chat.example.com/rt/"`,
 		"PROXY_TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.1,",
 		"PROXY_SIGNING_KEYS=0123456789abcdef0123456789abcdef,fedcba9876543210fedcba9876543210",
 		"PROXY_CORS_ALLOWED_ORIGINS=https://a.example,capacitor://localhost",
@@ -40,7 +39,6 @@ func TestVariablesSetEveryKindOfValue(t *testing.T) {
 	want := config.Default()
 	want.Chat.Visibility, want.Chat.TrustSenders, want.Chat.Overlap = "conversation", true, 90*time.Second
 	want.Limits.Connections = 7
-	want.PublicURL = "https://chat.example.com/rt"
 	want.TrustedProxies = got.TrustedProxies
 	want.SigningKeys = []config.Secret{"0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"}
 	want.CORS.AllowedOrigins = []string{"https://a.example", "capacitor://localhost"}

@@ -174,5 +174,4 @@ func strict(dc *mapstructure.DecoderConfig) {
 // normalize drops what makes no difference, so that users of the values need not.
 func (c *Config) normalize() {
 	c.Supabase.URL = strings.TrimRight(c.Supabase.URL, "/")
-	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 }

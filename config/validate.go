@@ -36,9 +36,6 @@ func (v *validator) addresses() {
 	if samePort(v.Listen, v.Admin.Listen) {
 		v.add("admin.listen", "is the address of the visitor port; the two need different ports")
 	}
-	if v.PublicURL != "" {
-		v.baseURL("public_url", v.PublicURL)
-	}
 }
 
 // minSigningKey is in bytes: HMAC-SHA256 gains nothing from longer keys and loses strength with shorter ones.

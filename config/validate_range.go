@@ -11,9 +11,6 @@ func (v *validator) chat() {
 	v.within("chat.message_max_length", c.MessageMaxLength, 1, 100_000)
 }
 
-// phoenixIdle is after how long a silent socket is closed by the server.
-const phoenixIdle = 60 * time.Second
-
 func (v *validator) feed() {
 	f := v.Feed
 	v.between("feed.poll_after", f.PollAfter, 100*time.Millisecond, 5*time.Minute)
@@ -21,7 +18,7 @@ func (v *validator) feed() {
 	v.between("feed.reconcile_interval", f.ReconcileInterval, 250*time.Millisecond, 5*time.Minute)
 	v.between("feed.catch_up_overlap", f.CatchUpOverlap, 10*time.Second, time.Hour)
 	v.atLeast("feed.catch_up_overlap", f.CatchUpOverlap, "chat.overlap", v.Chat.Overlap)
-	v.between("feed.heartbeat", f.Heartbeat, time.Second, phoenixIdle-10*time.Second)
+	v.between("feed.heartbeat", f.Heartbeat, time.Second, 25*time.Second)
 	v.between("feed.unpublished_retry", f.UnpublishedRetry, 5*time.Second, time.Hour)
 	v.socketMaxAge()
 }
@@ -78,13 +75,13 @@ func (v *validator) holdsMessage(key string, bytes int) {
 }
 
 func (v *validator) streams() {
-	v.between("resume.window", v.Resume.Window, 0, time.Hour)
+	v.between("resume.window", v.Resume.Window, time.Second, time.Hour)
 	v.within("resume.window_events", v.Resume.WindowEvents, 1, 100_000)
 	v.within("resume.window_bytes", v.Resume.WindowBytes, 1<<10, 256<<20)
 	v.between("stream.max_age", v.Stream.MaxAge, time.Minute, 24*time.Hour)
 	v.between("stream.keep_alive", v.Stream.KeepAlive, time.Second, 5*time.Minute)
 	v.between("stream.retry", v.Stream.Retry, 100*time.Millisecond, time.Minute)
-	v.between("drain.period", v.Drain.Period, 0, 10*time.Minute)
+	v.between("drain.period", v.Drain.Period, 100*time.Millisecond, 10*time.Minute)
 	v.between("drain.max", v.Drain.Max, time.Second, time.Hour)
 	v.atLeast("drain.max", v.Drain.Max, "drain.period", v.Drain.Period)
 }
