@@ -1,0 +1,276 @@
+package feed_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agentopia/realtime-proxy/proxy/chat"
+	"github.com/agentopia/realtime-proxy/proxy/feed"
+	"github.com/agentopia/realtime-proxy/supabase/realtime"
+	"github.com/agentopia/realtime-proxy/supabase/rest"
+)
+
+const (
+	conversation = "c0000000-0000-4000-8000-000000000001"
+	sessionID    = "50000000-0000-4000-8000-000000000001"
+	agentID      = "a0000000-0000-4000-8000-000000000001"
+	linkID       = "10000000-0000-4000-8000-000000000001"
+)
+
+var errDown = errors.New("database away")
+
+// database is an in-memory messages table with the reads that the feed makes.
+type database struct {
+	mu       sync.Mutex
+	rows     []map[string]any
+	sessions []rest.Session
+	down     bool
+	reads    int
+	scopes   int
+	byID     int
+	pageRows int
+	onRead   func()
+	delay    time.Duration // of a read of messages
+}
+
+func newDatabase() *database {
+	return &database{
+		sessions: []rest.Session{{ID: sessionID, LinkID: linkID, ConversationID: conversation}},
+		pageRows: 1000,
+	}
+}
+
+// row makes a visitor's row, tagged with their session.
+func row(id int, text string, at time.Time) map[string]any {
+	return map[string]any{
+		"id": fmt.Sprintf("00000000-0000-4000-8000-%012d", id), "conversation_id": conversation,
+		"session_id": sessionID, "role": "system", "sender_user_id": nil, "sender_agent_id": nil,
+		"content": map[string]any{"type": "text", "text": text, "metadata": map[string]any{
+			"temp_session_id": sessionID, "is_anonymous_user": true,
+		}},
+		"created_at": at.UTC().Format(time.RFC3339Nano), "updated_at": at.UTC().Format(time.RFC3339Nano),
+	}
+}
+
+// reply makes an agent's row, which no tag names the session of.
+func reply(id int, text string, at time.Time) map[string]any {
+	r := row(id, text, at)
+	r["role"], r["sender_agent_id"] = "assistant", agentID
+	r["content"] = map[string]any{"type": "text", "text": text}
+	return r
+}
+
+func (d *database) commit(rows ...map[string]any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rows = append(d.rows, rows...)
+}
+
+func (d *database) setDown(down bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.down = down
+}
+
+func (d *database) counts() (reads, scopes, byID int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reads, d.scopes, d.byID
+}
+
+func (d *database) Now() time.Time { return time.Now() }
+
+func createdAt(r map[string]any) time.Time {
+	t, _ := time.Parse(time.RFC3339Nano, r["created_at"].(string))
+	return t
+}
+
+func (d *database) Messages(_ context.Context, q rest.MessagesQuery) (rest.Page, error) {
+	time.Sleep(d.delay)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reads++
+	if d.down {
+		return rest.Page{}, errDown
+	}
+	if d.onRead != nil {
+		d.onRead()
+	}
+	order := func(a, b map[string]any) int {
+		return cmp.Or(createdAt(a).Compare(createdAt(b)), cmp.Compare(a["id"].(string), b["id"].(string)))
+	}
+	var rows []map[string]any
+	for _, r := range d.rows {
+		at, id := createdAt(r), r["id"].(string)
+		place := func(p rest.Position) int { return cmp.Or(at.Compare(p.CreatedAt), cmp.Compare(id, p.ID)) }
+		switch {
+		case !slices.Contains(q.Conversations, r["conversation_id"].(string)), at.Before(q.Since):
+		case !q.After.IsZero() && place(q.After) <= 0, !q.Before.IsZero() && place(q.Before) >= 0:
+		default:
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, order)
+	if q.Descending {
+		slices.Reverse(rows)
+	}
+	p := rest.Page{ServerTime: time.Now(), More: len(rows) > d.pageRows}
+	for _, r := range rows[:min(len(rows), d.pageRows)] {
+		p.Rows = append(p.Rows, marshal(r))
+		p.Last = rest.Position{CreatedAt: createdAt(r), ID: r["id"].(string)}
+	}
+	return p, nil
+}
+
+func (d *database) MessagesByID(_ context.Context, ids []string) ([]json.RawMessage, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.byID++
+	if d.down {
+		return nil, errDown
+	}
+	var out []json.RawMessage
+	for _, r := range d.rows {
+		if slices.Contains(ids, r["id"].(string)) {
+			out = append(out, marshal(r))
+		}
+	}
+	return out, nil
+}
+
+func (d *database) SessionsOfConversations(_ context.Context, ids []string) ([]rest.Session, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.scopes++
+	if d.down {
+		return nil, errDown
+	}
+	return slices.DeleteFunc(slices.Clone(d.sessions), func(s rest.Session) bool { return !slices.Contains(ids, s.ConversationID) }), nil
+}
+
+func (d *database) ConversationSessions(context.Context, []string) ([]rest.ConversationSession, error) {
+	return nil, nil
+}
+
+func marshal(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// newFeed makes a feed whose sockets never connect: tests play the messages socket through its handler.
+func newFeed(t *testing.T, d *database, logs io.Writer) *feed.Feed {
+	t.Helper()
+	signer, err := chat.NewSigner([]byte("a key of the tests, long enough"))
+	require.NoError(t, err)
+	if logs == nil {
+		logs = io.Discard
+	}
+	f, err := feed.New(feed.Options{
+		Store:  d,
+		Hub:    chat.Options{Signer: signer, Epoch: uint64(time.Now().UnixNano())},
+		Tables: feed.Tables{Schema: "public", Messages: "chat_messages_v2", Sessions: "temporary_chat_sessions", Links: "temporary_chat_links"},
+		Realtime: realtime.Options{
+			URL: "http://upstream.test", Key: "sb_secret_test",
+			NetDial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route") },
+		},
+		Logger: slog.New(slog.NewTextHandler(logs, nil)),
+	})
+	require.NoError(t, err)
+	return f
+}
+
+func visitor() *chat.Visitor {
+	return &chat.Visitor{
+		SessionID: sessionID, ConversationID: conversation, AgentID: agentID, LinkID: linkID, LinkKnown: true,
+	}
+}
+
+// stream is a visitor's open stream: what was written to it, in order.
+type stream struct {
+	att  *chat.Attachment
+	wake chan struct{}
+	got  []*chat.Event
+}
+
+func join(t *testing.T, f *feed.Feed, cursor string) *stream {
+	t.Helper()
+	s := &stream{wake: make(chan struct{}, 1)}
+	att, err := f.Join(t.Context(), visitor(), cursor, chat.SubscriberOptions{
+		Wake: func() { s.wake <- struct{}{} }, MaxBytes: 1 << 20, MaxEvents: 1000,
+	})
+	require.NoError(t, err)
+	s.att = att
+	t.Cleanup(att.Close)
+	require.NoError(t, f.Deliver(t.Context(), att, func(events []*chat.Event) error {
+		s.got = append(s.got, events...)
+		return nil
+	}))
+	return s
+}
+
+// texts waits until the feed is at rest, takes what is queued and returns the texts of all that was ever delivered; a recovered one is prefixed with +, a replayed
+// one with *.
+func (s *stream) texts() []string {
+	synctest.Wait()
+	select {
+	case <-s.wake:
+		for items, more := s.att.Subscriber.Take(nil); more; items, more = s.att.Subscriber.Take(nil) {
+			for _, it := range items {
+				if it.Event != nil {
+					s.got = append(s.got, it.Event)
+				}
+			}
+		}
+	default:
+	}
+	out := []string{}
+	for _, e := range s.got {
+		mark := ""
+		if e.Message.Recovered {
+			mark = "+"
+		}
+		if e.Message.Replayed {
+			mark = "*"
+		}
+		out = append(out, mark+e.Message.Content)
+	}
+	return out
+}
+
+func (s *stream) cursor() string {
+	if len(s.got) == 0 {
+		return s.att.Cursor()
+	}
+	return s.got[len(s.got)-1].Cursor
+}
+
+// live plays the channel's confirmation, bring an INSERT.
+func live(f *feed.Feed) {
+	f.MessagesHandler().OnStatus(realtime.Status{State: realtime.StateLive})
+}
+
+func lost(f *feed.Feed, err error) {
+	f.MessagesHandler().OnStatus(realtime.Status{State: realtime.StateErrored, Err: err})
+}
+
+func bring(f *feed.Feed, r map[string]any) {
+	f.MessagesHandler().OnChange(realtime.Change{Type: "INSERT", Table: "chat_messages_v2", Record: marshal(r)})
+}
+
+func uuid(i int) string { return fmt.Sprintf("70000000-0000-4000-8000-%012d", i) }

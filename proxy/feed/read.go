@@ -1,0 +1,73 @@
+package feed
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/agentopia/realtime-proxy/proxy/chat"
+	"github.com/agentopia/realtime-proxy/supabase/rest"
+)
+
+// maxPages bounds one batched read; what is left is read on by whoever needs it.
+const maxPages = 20
+
+// reading is what a read of some conversations showed.
+type reading struct {
+	rows map[string][]*chat.Row // by conversation
+	// readAt is a time that the database's clock had reached when the read began.
+	readAt time.Time
+	// whole says that every row was read; if not, last is where to go on.
+	whole bool
+	last  rest.Position
+}
+
+// readSince reads the rows of up to maxBatch conversations created since.
+func (f *Feed) readSince(ctx context.Context, ids []string, since time.Time) (*reading, error) {
+	r := &reading{rows: make(map[string][]*chat.Row, len(ids))}
+	for page := range maxPages {
+		p, rows, err := f.readPage(ctx, ids, since, r.last)
+		if err != nil {
+			return nil, err
+		}
+		if page == 0 {
+			r.readAt = p.ServerTime
+		}
+		for _, row := range rows {
+			r.rows[row.ConversationID] = append(r.rows[row.ConversationID], row)
+		}
+		if !p.More {
+			r.whole = true
+			return r, nil
+		}
+		r.last = p.Last
+	}
+	return r, nil
+}
+
+func (f *Feed) readPage(ctx context.Context, ids []string, since time.Time, after rest.Position) (rest.Page, []*chat.Row, error) {
+	q := rest.MessagesQuery{Conversations: ids, Since: since, After: after}
+	if !after.IsZero() {
+		q.Since = time.Time{}
+	}
+	p, err := f.opts.Store.Messages(ctx, q)
+	f.noteRead(err)
+	f.metrics.read(err)
+	if err != nil {
+		return p, nil, err
+	}
+	return p, f.decode(p.Rows), nil
+}
+
+func (f *Feed) decode(raw []json.RawMessage) []*chat.Row {
+	rows := make([]*chat.Row, 0, len(raw))
+	for _, r := range raw {
+		row, err := chat.DecodeRow(r, nil)
+		if err != nil {
+			f.log.Warn("unreadable row", "err", err)
+			continue
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}

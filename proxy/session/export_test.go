@@ -1,0 +1,56 @@
+package session
+
+import (
+	"time"
+
+	"github.com/agentopia/realtime-proxy/proxy/chat"
+)
+
+// Claims mirrors claims for tests.
+type Claims struct {
+	Kind    byte
+	Session string
+	Token   chat.Token
+	Issued  time.Time
+	Life    time.Duration
+}
+
+func exported(c claims) Claims { return Claims{byte(c.kind), c.session, c.token, c.issued, c.life} }
+
+// Sealer gives tests the sealing of tickets.
+type Sealer struct{ s *sealer }
+
+func NewSealer(keys ...[]byte) (Sealer, error) {
+	s, err := newSealer(keys)
+	return Sealer{s}, err
+}
+
+func (s Sealer) Seal(c Claims) (chat.Token, error) {
+	return s.s.seal(claims{ticketKind(c.Kind), c.Session, c.Token, c.Issued, c.Life})
+}
+
+func (s Sealer) Open(t chat.Token) (Claims, error) {
+	c, err := s.s.open(t)
+	return exported(c), err
+}
+
+func ParseClaims(b []byte) (Claims, error) {
+	c, err := parseClaims(b)
+	return exported(c), err
+}
+
+func AppendClaims(c Claims) ([]byte, error) {
+	return appendClaims(nil, claims{ticketKind(c.Kind), c.Session, c.Token, c.Issued, c.Life})
+}
+
+// CacheKeys puts the keys 1..n into a cache of the capacity, touching the first after each, and returns those that stayed.
+func CacheKeys(capacity, n int) []int {
+	l := newLRU[int, int](capacity)
+	for i := 1; i <= n; i++ {
+		l.put(i, i)
+		l.get(1)
+	}
+	var kept []int
+	l.each(func(k, _ int) { kept = append(kept, k) })
+	return kept
+}

@@ -1,0 +1,169 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/agentopia/realtime-proxy/proxy/chat"
+	"github.com/agentopia/realtime-proxy/supabase/rest"
+)
+
+// tokenForm is the shape of a session token; real ones have 63 characters.
+var tokenForm = regexp.MustCompile(`^[A-Za-z0-9_-]{16,512}$`)
+
+// waitersPerSlot bounds the validations that wait for one that runs.
+const waitersPerSlot = 16
+
+// maxTokenText bounds what is looked at as a token: a token and room for stray blanks.
+const maxTokenText = 1024
+
+var (
+	errTokenForm    = errors.New("the token has an unknown form")
+	errTokenUnknown = errors.New("the token proves no session")
+	errTooMany      = errors.New("too many unknown tokens")
+)
+
+// tokenEntry is what a token proved: a session, or nothing when the id is empty.
+type tokenEntry struct {
+	session string
+	until   time.Time
+}
+
+// flight is one validation that any number of callers wait for. The results are set before done is closed.
+type flight struct {
+	done    chan struct{}
+	visitor *chat.Visitor
+	err     error
+}
+
+// normalize strips white space, which pages and mail programs add to tokens, and checks the form.
+func normalize(t chat.Token) (chat.Token, bool) {
+	if len(t) > maxTokenText {
+		return "", false
+	}
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, t.Reveal())
+	return chat.Token(text), tokenForm.MatchString(text)
+}
+
+func (a *Authorizer) byToken(ctx context.Context, token chat.Token) (*chat.Visitor, error) {
+	a.mu.Lock()
+	entry, ok := a.tokens.get(sha256.Sum256([]byte(token)))
+	a.mu.Unlock()
+	switch {
+	case !ok || !time.Now().Before(entry.until):
+		return a.validate(ctx, token)
+	case entry.session == "":
+		return nil, chat.RefuseInvalid(errTokenUnknown)
+	}
+	return a.current(ctx, entry.session, token)
+}
+
+// validate has the token proved by the database, together with whoever asks for the same. The end of ctx ends the wait only.
+func (a *Authorizer) validate(ctx context.Context, token chat.Token) (*chat.Visitor, error) {
+	f, err := a.board(token)
+	if err != nil {
+		return nil, a.unavailable(err)
+	}
+	select {
+	case <-f.done:
+		return f.visitor, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// board returns the flight of a token, a new one if the limits allow it.
+func (a *Authorizer) board(token chat.Token) (*flight, error) {
+	sum := tokenSum(sha256.Sum256([]byte(token)))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if f, ok := a.flights[sum]; ok {
+		return f, nil
+	}
+	if len(a.flights) >= a.opts.Concurrency*(1+waitersPerSlot) || !a.limiter.Allow() {
+		return nil, errTooMany
+	}
+	f := &flight{done: make(chan struct{})}
+	started := a.tasks.start(func(ctx context.Context) {
+		f.visitor, f.err = a.prove(ctx, sum, token)
+		a.mu.Lock()
+		delete(a.flights, sum)
+		a.mu.Unlock()
+		close(f.done)
+	})
+	if !started {
+		return nil, errStopped
+	}
+	a.flights[sum] = f
+	return f, nil
+}
+
+// prove asks the validation function, then reads the rows of the session that the token belongs to.
+func (a *Authorizer) prove(ctx context.Context, sum tokenSum, token chat.Token) (*chat.Visitor, error) {
+	at := time.Now()
+	answer, err := a.ask(ctx, token)
+	if err != nil {
+		return nil, a.unavailable(err)
+	}
+	if !answer.Valid {
+		a.remember(sum, "", a.opts.CacheNegative)
+		return nil, chat.RefuseInvalid(errTokenUnknown)
+	}
+	if _, _, ending := a.recall(answer.SessionID); ending != nil {
+		a.remember(sum, answer.SessionID, a.opts.CachePositive)
+		return nil, chat.RefuseEnded(ending)
+	}
+	r, err := a.load(ctx, answer.SessionID)
+	if err != nil {
+		return nil, a.unavailable(err)
+	}
+	if r.rpc = &answer; !r.sessionRead {
+		r.at = at
+	}
+	a.nameAgent(ctx, &r)
+	v, ending := a.apply(answer.SessionID, r, token)
+	if r.sessionRead && r.session == nil {
+		a.remember(sum, "", a.opts.CacheNegative)
+		return nil, chat.RefuseInvalid(fmt.Errorf("%w: its session has no row", errTokenUnknown))
+	}
+	a.remember(sum, answer.SessionID, a.opts.CachePositive)
+	if ending != nil {
+		return nil, chat.RefuseEnded(ending)
+	}
+	return v, nil
+}
+
+// ask calls the validation function when there is a free slot. It tells nothing of the token when it fails.
+func (a *Authorizer) ask(ctx context.Context, token chat.Token) (rest.Validation, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	select {
+	case a.slots <- struct{}{}:
+	case <-ctx.Done():
+		return rest.Validation{}, fmt.Errorf("wait to validate session: %w", ctx.Err())
+	}
+	defer func() { <-a.slots }()
+	answer, err := a.store.ValidateSession(ctx, token.Reveal())
+	if err == nil && answer.Valid && !idForm.MatchString(answer.SessionID) {
+		err = errBadID
+	}
+	a.metrics.validated(answer.Valid, err)
+	return answer, err
+}
+
+func (a *Authorizer) remember(sum tokenSum, session string, life time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tokens.put(sum, tokenEntry{session: session, until: time.Now().Add(life)})
+}
