@@ -1,0 +1,239 @@
+package standin
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+)
+
+// api gives the handler of one path of temporary-chat-api. Methods are not checked there.
+func (h *functionHandler) api(path string) func(http.ResponseWriter, *http.Request, []byte) {
+	switch path {
+	case "", "health":
+		return h.health
+	case "validate":
+		return h.validateLink
+	case "validate-session":
+		return h.validateSession
+	case "create-session":
+		return h.createSession
+	case "end-session":
+		return h.endSession
+	}
+	return h.unknownPath
+}
+
+func (h *functionHandler) health(w http.ResponseWriter, _ *http.Request, _ []byte) {
+	sendJSON(w, http.StatusOK, struct {
+		Status      string            `json:"status"`
+		Message     string            `json:"message"`
+		Timestamp   string            `json:"timestamp"`
+		Version     string            `json:"version"`
+		Environment map[string]string `json:"environment"`
+	}{"healthy", "Temporary Chat API is running", h.timestamp(), "1.0.0",
+		map[string]string{"supabase_url": "configured", "service_role_key": "configured"}})
+}
+
+func (h *functionHandler) unknownPath(w http.ResponseWriter, r *http.Request, _ []byte) {
+	sendJSON(w, http.StatusNotFound, struct {
+		Error     string         `json:"error"`
+		Path      string         `json:"requested_path"`
+		Endpoints []string       `json:"available_endpoints"`
+		Debug     map[string]any `json:"debug"`
+	}{"Not Found", r.URL.Path, []string{"/validate", "/validate-session", "/create-session", "/end-session", "/health"},
+		map[string]any{"method": r.Method}})
+}
+
+type linkView struct {
+	ID             any    `json:"id"`
+	Title          any    `json:"title"`
+	Description    any    `json:"description"`
+	Welcome        any    `json:"welcome_message"`
+	AgentName      string `json:"agent_name"`
+	ExpiresAt      string `json:"expires_at"`
+	MaxMessages    any    `json:"max_messages_per_session"`
+	TimeoutMinutes any    `json:"session_timeout_minutes"`
+	Active         any    `json:"is_active"`
+}
+
+func (h *functionHandler) validateLink(w http.ResponseWriter, _ *http.Request, body []byte) {
+	var in struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		h.internalError(w, err)
+		return
+	}
+	if in.Token == "" {
+		sendJSON(w, http.StatusBadRequest, failure{Error: "Missing token parameter"})
+		return
+	}
+	var active int
+	var link, agent Row
+	err := h.s.db.Tx(func(tx *Tx) (err error) {
+		_, links, err := tx.matching(TableLinks, Row{"is_active": true})
+		active = len(links)
+		if err != nil {
+			return err
+		}
+		if link, err = tx.activeLink(in.Token); err != nil || link == nil {
+			return err
+		}
+		agent, err = tx.first(TableAgents, Row{"id": link["agent_id"]})
+		return err
+	})
+	status, text := linkProblem(h.s.db, active, link)
+	switch {
+	case err != nil:
+		sendJSON(w, http.StatusInternalServerError, failure{Success: denied, Error: "Failed to validate chat link", Details: causeText(err)})
+	case text != "":
+		sendJSON(w, status, failure{Success: denied, Error: text})
+	default:
+		sendJSON(w, http.StatusOK, map[string]any{"success": true, "data": map[string]any{"link": linkView{
+			link["id"], link["title"], link["description"], link["welcome_message"], (&sessionView{agent: agent}).agentName(),
+			formatInstant(link.instant("expires_at")), link["max_messages_per_session"], link["session_timeout_minutes"], link["is_active"],
+		}}})
+	}
+}
+
+func linkProblem(db *DB, active int, link Row) (int, string) {
+	switch {
+	case active == 0:
+		return http.StatusNotFound, "No active chat links found"
+	case link == nil:
+		return http.StatusNotFound, "Invalid or expired chat link"
+	case !link.instant("expires_at").After(db.clock()):
+		return http.StatusGone, "Chat link has expired"
+	case link.integer("session_count") >= link.integer("max_sessions"):
+		return http.StatusTooManyRequests, "Maximum number of chat sessions reached"
+	}
+	return 0, ""
+}
+
+// activeLink finds the active link of a token; blanks do not count. nil means that there is none.
+func (tx *Tx) activeLink(token string) (Row, error) {
+	vaultID := tx.db.vaultIDs[stripSpace(token)]
+	if vaultID == "" {
+		return nil, nil
+	}
+	return tx.first(TableLinks, Row{"vault_link_token_id": vaultID, "is_active": true})
+}
+
+// validated is a row of validate_temp_chat_session as the functions read it.
+type validated map[string]any
+
+func (db *DB) validated(token string) (validated, error) {
+	columns, err := db.validate(token)
+	if err != nil || columns == nil {
+		return nil, err
+	}
+	row := make(validated, len(columns))
+	for _, c := range columns {
+		row[c.name] = c.value
+	}
+	return row, nil
+}
+
+func (v validated) integer(name string) int { return Row(v).integer(name) }
+
+func (h *functionHandler) validateSession(w http.ResponseWriter, _ *http.Request, body []byte) {
+	var in struct {
+		Token string `json:"session_token"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		h.internalError(w, err)
+		return
+	}
+	if in.Token == "" {
+		sendJSON(w, http.StatusBadRequest, failure{Error: "Missing session_token parameter", Valid: denied})
+		return
+	}
+	row, err := h.s.db.validated(in.Token)
+	switch {
+	case err != nil:
+		sendJSON(w, http.StatusBadRequest, failure{Error: "Session validation failed", Details: causeText(err), Valid: denied})
+	case row == nil:
+		sendJSON(w, http.StatusUnauthorized, failure{Error: "Invalid or expired session", Valid: denied, Reason: "Session not found"})
+	case row["is_valid"] != true:
+		sendJSON(w, http.StatusUnauthorized, failure{Error: "Invalid or expired session", Valid: denied, Reason: "Session not valid"})
+	default:
+		writeJSON(w, http.StatusOK, encodeColumns(sessionBody(row)))
+	}
+}
+
+// sessionBody gives the body of a valid session; columns that the RPC variant lacks vanish, as undefined does in JSON.
+func sessionBody(row validated) []column {
+	columns := []column{{"valid", true}}
+	for _, c := range []column{
+		{"session_id", "session_id"}, {"agent_id", "agent_id"}, {"agent_name", "agent_name"}, {"conversation_id", "conversation_id"},
+		{"title", "title"}, {"description", "description"}, {"welcome_message", "welcome_message"},
+		{"max_messages", "max_messages_per_session"}, {"current_messages", "current_message_count"},
+		{"rate_limit", "rate_limit_per_minute"}, {"expires_at", "expires_at"},
+	} {
+		if v, ok := row[c.value.(string)]; ok {
+			columns = append(columns, column{c.name, v})
+		}
+	}
+	return columns
+}
+
+func (h *functionHandler) endSession(w http.ResponseWriter, _ *http.Request, body []byte) {
+	var in struct {
+		Token    string `json:"session_token"`
+		Rating   any    `json:"satisfaction_rating"`
+		Feedback any    `json:"feedback_text"`
+		Reason   string `json:"end_reason"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		h.internalError(w, err)
+		return
+	}
+	if in.Token == "" {
+		sendJSON(w, http.StatusBadRequest, failure{Error: "Missing session_token parameter"})
+		return
+	}
+	if in.Reason == "" {
+		in.Reason = "completed"
+	}
+	err := h.s.db.Tx(func(tx *Tx) error {
+		v, err := tx.view(in.Token)
+		if err != nil {
+			return err
+		}
+		if v == nil || v.session.text("status") != "active" {
+			return errSessionOver
+		}
+		set := Row{"status": "ended", "end_reason": in.Reason, "ended_at": tx.now,
+			"satisfaction_rating": plainJSON(in.Rating), "feedback_text": plainJSON(in.Feedback)}
+		if _, err := tx.Update(TableSessions, Row{"id": v.session["id"]}, set); err != nil {
+			return err
+		}
+		_, err = tx.Update(TableConversationSessions, Row{"id": v.session["conversation_session_id"]},
+			Row{"status": "completed", "ended_at": tx.now})
+		return err
+	})
+	switch {
+	case errors.Is(err, errSessionOver):
+		sendJSON(w, http.StatusNotFound, failure{Error: "Session not found or already ended", Ended: denied})
+	case err != nil:
+		sendJSON(w, http.StatusBadRequest, failure{Error: "Failed to end session", Details: causeText(err)})
+	default:
+		sendJSON(w, http.StatusOK, struct {
+			Success bool   `json:"success"`
+			Ended   bool   `json:"ended"`
+			Reason  string `json:"end_reason"`
+			EndedAt string `json:"ended_at"`
+			Message string `json:"message"`
+		}{true, true, in.Reason, h.timestamp(), "Session ended successfully"})
+	}
+}
+
+var errSessionOver = errors.New("session not found or already ended")
+
+// plainJSON turns a number decoded by encoding/json into one that a column takes.
+func plainJSON(v any) any {
+	if f, ok := v.(float64); ok {
+		return json.Number(formatFloat(f))
+	}
+	return v
+}
