@@ -39,8 +39,7 @@ func (f *Feed) catchUpBatch(ctx context.Context, batch []chat.Interest, reconcil
 		ids[i] = in.ConversationID
 	}
 	if !reconciling {
-		f.hub.Hold(ids)
-		defer f.hub.Release(ids)
+		defer f.hub.Hold(ids)()
 	}
 	since := batch[0].Proved.Add(-f.opts.CatchUpOverlap)
 	r, err := f.readSince(ctx, ids, since)

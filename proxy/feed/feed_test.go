@@ -56,6 +56,22 @@ func TestRowsThatAreThereBeforeTheJoinAreNotShown(t *testing.T) {
 	})
 }
 
+func TestALongBaselineIsReadToItsEnd(t *testing.T) {
+	d := newDatabase()
+	d.pageRows = 3
+	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+		for i := range 100 {
+			d.commit(row(i, "before", time.Now().Add(time.Duration(i-100)*time.Second)))
+		}
+		s := join(t, f, "")
+		live(f)
+		assert.Empty(t, s.texts())
+		d.commit(row(100, "after", time.Now()))
+		live(f)
+		assert.Equal(t, []string{"+after"}, s.texts())
+	})
+}
+
 func TestWithoutRealtimeRowsComeByPolling(t *testing.T) {
 	d := newDatabase()
 	inBubble(t, d, func(t *testing.T, f *feed.Feed) {

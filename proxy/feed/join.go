@@ -50,10 +50,30 @@ func (f *Feed) prepare(ctx context.Context, a *chat.Attachment) (again bool, err
 		if err != nil {
 			return false, err
 		}
+		if err := f.readRest(ctx, a, j); err != nil {
+			return false, err
+		}
 		if a.Baseline(j.rows, j.scope, floor, j.readAt) {
 			return false, nil
 		}
 	}
+}
+
+// readRest adds what the shared pages of a read did not reach.
+func (f *Feed) readRest(ctx context.Context, a *chat.Attachment, j *joinRead) error {
+	if j.whole {
+		return nil
+	}
+	for !j.whole {
+		p, rows, err := f.readPage(ctx, []string{j.conversationID}, time.Time{}, j.last)
+		if err != nil {
+			return err
+		}
+		j.rows, j.last, j.whole = append(j.rows, rows...), p.Last, !p.More
+	}
+	var err error
+	j.scope, err = f.scopeFor(ctx, a, j.rows)
+	return err
 }
 
 // read reads the rows of the attachment's conversation created since, all of them, with a scope if they need one. The first pages are

@@ -15,17 +15,18 @@ const (
 // repair is a row that came without what the rule needs. Its conversation is held until it has been read.
 type repair struct {
 	id, conversationID string
+	release            func()
 }
 
 // repair holds the conversation and queues the row. It is called by the socket's goroutine and does not wait: when too many are
 // queued, the conversation is read back as a whole instead.
 func (f *Feed) repair(row *chat.Row) {
 	f.metrics.repair()
-	f.hub.Hold([]string{row.ConversationID})
+	release := f.hub.Hold([]string{row.ConversationID})
 	select {
-	case f.repairs <- repair{row.ID, row.ConversationID}:
+	case f.repairs <- repair{row.ID, row.ConversationID, release}:
 	default:
-		f.hub.Release([]string{row.ConversationID})
+		release()
 		f.gaps.add(row.ConversationID)
 		f.signal()
 	}
@@ -49,16 +50,15 @@ func (f *Feed) repairRows(ctx context.Context) {
 
 func (f *Feed) repairBatch(ctx context.Context, batch []repair) {
 	ids := make([]string, len(batch))
-	held := make([]string, len(batch))
 	for i, r := range batch {
-		ids[i], held[i] = r.id, r.conversationID
+		ids[i] = r.id
+		defer r.release()
 	}
-	defer f.hub.Release(held)
 	if f.tryRepair(ctx, ids) {
 		return
 	}
-	for _, id := range held {
-		f.gaps.add(id)
+	for _, r := range batch {
+		f.gaps.add(r.conversationID)
 	}
 	f.signal()
 }
