@@ -1,0 +1,437 @@
+package proxy_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/agentopia/realtime-proxy/proxy"
+	"github.com/agentopia/realtime-proxy/proxy/chat"
+	"github.com/agentopia/realtime-proxy/proxy/proxytest"
+	"github.com/agentopia/realtime-proxy/supabase/standin"
+)
+
+var rowNames = []string{"m01", "m02", "m03", "m04", "m05", "m06", "m07", "m08", "m09", "m10", "m11", "m12", "m13"}
+
+// granted is what each visitor may see of the rows m01 to m13, and how.
+var granted = map[string]map[string]string{
+	"S":       {"m01": "assistant", "m02": "user", "m03": "assistant", "m09": "assistant", "m10": "assistant", "m12": "assistant"},
+	"S2":      {},
+	"S-other": {"m06": "user"},
+}
+
+func sessions(f *standin.Fixture) map[string]standin.FixtureSession {
+	return map[string]standin.FixtureSession{"S": f.Visitor, "S2": f.Shared, "S-other": f.SharedOther}
+}
+
+// seen turns messages into row names and roles, and stops at the visitor's sentinel.
+type seen struct {
+	t      *testing.T
+	names  map[string]string // by id
+	result map[string]string
+	raw    []string
+}
+
+func (s *seen) add(m proxytest.Message, raw string) (end bool) {
+	if strings.HasPrefix(m.Content, "sentinel") {
+		return true
+	}
+	name, ok := s.names[m.ID]
+	assert.True(s.t, ok, "unknown row %s", m.ID)
+	assert.NotContains(s.t, s.result, name, "delivered twice")
+	s.result[name] = m.Role
+	s.raw = append(s.raw, raw)
+	return false
+}
+
+// private are strings of the fixture rows that must never leave.
+var private = []string{"SECRET PROMPT", "203.0.113.9", "198.51.100.4", "collect pilot feedback", "crm_lookup", "llm_calls", "temp_link_id", "error_type"}
+
+func (s *seen) check(want map[string]string) {
+	s.t.Helper()
+	assert.Equal(s.t, want, s.result)
+	for _, raw := range s.raw {
+		for _, secret := range private {
+			assert.NotContains(s.t, raw, secret)
+		}
+	}
+}
+
+func TestEachVisitorSeesTheRowsGrantedToThemAndNoOther(t *testing.T) {
+	w := newWorld(t, standin.Options{Relaxed: true})
+	n := w.start(nil)
+	names := map[string]string{}
+	for name, row := range w.fixture.Rows {
+		names[row["id"].(string)] = name
+	}
+	newSeen := func(t *testing.T) *seen { return &seen{t: t, names: names, result: map[string]string{}} }
+
+	type reader struct {
+		visitor, transport string
+		read               func(t *testing.T)
+	}
+	var live []reader
+	for name, session := range sessions(w.fixture) {
+		v := n.visitor(session)
+		events, err := v.Events(w.ctx, proxytest.EventsOptions{})
+		require.NoError(t, err)
+		t.Cleanup(events.Close)
+		_, err = events.Until("connected")
+		require.NoError(t, err)
+		socket, err := v.Socket(w.ctx, "", 0)
+		require.NoError(t, err)
+		t.Cleanup(socket.Close)
+		_, err = socket.Until(w.ctx, "authenticated")
+		require.NoError(t, err)
+		first, err := v.Poll(w.ctx, "", 0, 0)
+		require.NoError(t, err)
+		require.Empty(t, first.Messages)
+		live = append(live,
+			reader{name, "SSE", func(t *testing.T) { readEvents(t, events, newSeen(t), granted[name]) }},
+			reader{name, "WebSocket", func(t *testing.T) { readSocket(t, w.ctx, socket, newSeen(t), granted[name]) }},
+			reader{name, "polling", func(t *testing.T) { readPolls(t, w.ctx, v, first.Cursor, newSeen(t), granted[name]) }},
+		)
+	}
+	for _, name := range rowNames {
+		w.insert(w.fixture.Rows[name])
+	}
+	for name, session := range sessions(w.fixture) {
+		w.say(session, "sentinel of "+name)
+	}
+	for _, r := range live {
+		t.Run(fmt.Sprintf("live/%s/%s", r.transport, r.visitor), r.read)
+	}
+	for name, session := range sessions(w.fixture) {
+		v := n.visitor(session)
+		t.Run("history/SSE/"+name, func(t *testing.T) {
+			events, err := v.Events(w.ctx, proxytest.EventsOptions{History: 100})
+			require.NoError(t, err)
+			defer events.Close()
+			readEvents(t, events, newSeen(t), granted[name])
+		})
+		t.Run("history/WebSocket/"+name, func(t *testing.T) {
+			socket, err := v.Socket(w.ctx, "", 100)
+			require.NoError(t, err)
+			defer socket.Close()
+			readSocket(t, w.ctx, socket, newSeen(t), granted[name])
+		})
+		t.Run("history/polling/"+name, func(t *testing.T) {
+			readPolls(t, w.ctx, v, "", newSeen(t), granted[name])
+		})
+	}
+}
+
+func readEvents(t *testing.T, events *proxytest.Events, s *seen, want map[string]string) {
+	for {
+		ev, err := events.Until("")
+		require.NoError(t, err)
+		var m proxytest.Message
+		require.NoError(t, json.Unmarshal([]byte(ev.Data), &m))
+		if s.add(m, ev.Data) {
+			break
+		}
+	}
+	s.check(want)
+}
+
+func readSocket(t *testing.T, ctx context.Context, socket *proxytest.Socket, s *seen, want map[string]string) {
+	for {
+		f, err := socket.Until(ctx, "message")
+		require.NoError(t, err)
+		var m proxytest.Message
+		require.NoError(t, json.Unmarshal(f.Message, &m))
+		if s.add(m, f.Raw) {
+			break
+		}
+	}
+	s.check(want)
+}
+
+func readPolls(t *testing.T, ctx context.Context, v *proxytest.Visitor, cursor string, s *seen, want map[string]string) {
+	for {
+		reply, err := v.Poll(ctx, cursor, 0, 10)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, reply.Status)
+		for _, m := range reply.Messages {
+			if s.add(m, m.Content) {
+				s.check(want)
+				return
+			}
+		}
+		cursor = reply.Cursor
+	}
+}
+
+func TestEachVisitorIsReadBackTheRowsGrantedToThemAndNoOther(t *testing.T) {
+	w := newWorld(t, standin.Options{Relaxed: true})
+	first := w.start(nil)
+	cursors := map[string]string{}
+	for name, session := range sessions(w.fixture) {
+		reply, err := first.visitor(session).Poll(w.ctx, "", 0, 0)
+		require.NoError(t, err)
+		cursors[name] = reply.Cursor
+	}
+	first.stop()
+	names := map[string]string{}
+	for _, name := range rowNames {
+		names[w.insert(fresh(w.fixture.Rows[name]))] = name
+	}
+	for name, session := range sessions(w.fixture) {
+		w.say(session, "sentinel of "+name)
+	}
+	second := w.start(nil)
+	for name, session := range sessions(w.fixture) {
+		v := second.visitor(session)
+		newSeen := func(t *testing.T) *seen { return &seen{t: t, names: names, result: map[string]string{}} }
+		t.Run("SSE/"+name, func(t *testing.T) {
+			events, err := v.Events(w.ctx, proxytest.EventsOptions{Cursor: cursors[name]})
+			require.NoError(t, err)
+			defer events.Close()
+			readEvents(t, events, newSeen(t), granted[name])
+		})
+		t.Run("WebSocket/"+name, func(t *testing.T) {
+			socket, err := v.Socket(w.ctx, cursors[name], 0)
+			require.NoError(t, err)
+			defer socket.Close()
+			readSocket(t, w.ctx, socket, newSeen(t), granted[name])
+		})
+		t.Run("polling/"+name, func(t *testing.T) {
+			readPolls(t, w.ctx, v, cursors[name], newSeen(t), granted[name])
+		})
+	}
+}
+
+func TestConversationVisibilityShowsTheWholeConversationButNoForgery(t *testing.T) {
+	w := newWorld(t, standin.Options{Relaxed: true})
+	n := w.start(func(o *proxy.Options) { o.Rule = chat.Rule{Mode: chat.ModeConversation} })
+	for _, name := range rowNames {
+		w.insert(w.fixture.Rows[name])
+	}
+	for name, want := range map[string][]string{
+		"S":  {"m01", "m02", "m03", "m09", "m10", "m12"},
+		"S2": {"m05", "m06"}, "S-other": {"m05", "m06"},
+	} {
+		reply, err := n.visitor(sessions(w.fixture)[name]).Poll(w.ctx, "", 0, 0)
+		require.NoError(t, err)
+		var got []string
+		for _, m := range reply.Messages {
+			for rowName, row := range w.fixture.Rows {
+				if row["id"] == m.ID {
+					got = append(got, rowName)
+				}
+			}
+		}
+		assert.Equal(t, want, got, name)
+	}
+}
+
+func TestSentMessageAndItsAnswerReachEveryTransport(t *testing.T) {
+	w := newWorld(t, standin.Options{Agent: func(context.Context, string) string { return "the answer" }})
+	n := w.start(nil)
+	v := n.visitor(w.fixture.Visitor)
+	events, err := v.Events(w.ctx, proxytest.EventsOptions{})
+	require.NoError(t, err)
+	defer events.Close()
+	_, err = events.Until("connected")
+	require.NoError(t, err)
+	socket, err := v.Socket(w.ctx, "", 0)
+	require.NoError(t, err)
+	defer socket.Close()
+	_, err = socket.Until(w.ctx, "authenticated")
+	require.NoError(t, err)
+	poll, err := v.Poll(w.ctx, "", 0, 0)
+	require.NoError(t, err)
+
+	reply, err := v.Send(w.ctx, "the question", "c-1")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, reply.Status, reply.Body)
+	assert.Equal(t, "the answer", reply.Body["response"])
+
+	var ids []string
+	for _, want := range []struct{ role, text string }{{"user", "the question"}, {"assistant", "the answer"}} {
+		m, err := events.Message()
+		require.NoError(t, err)
+		assert.Equal(t, want.role, m.Role)
+		assert.Equal(t, want.text, m.Content)
+		overSocket, err := socket.ChatMessage(w.ctx)
+		require.NoError(t, err)
+		assert.Equal(t, m, overSocket)
+		ids = append(ids, m.ID)
+	}
+	assert.Equal(t, ids[0], reply.Body["message_id"])
+	assert.Equal(t, ids[1], reply.Body["assistant_message_id"])
+	got, err := v.Poll(w.ctx, poll.Cursor, 0, 5)
+	require.NoError(t, err)
+	require.Len(t, got.Messages, 2)
+	assert.Equal(t, "c-1", got.Messages[0].ClientMessageID)
+
+	again, err := v.Send(w.ctx, "the question", "c-1")
+	require.NoError(t, err)
+	assert.Equal(t, ids[0], again.Body["message_id"], "a repeat is the same message")
+}
+
+func TestInsertedMessageSatisfiesTheTableAndIsSeen(t *testing.T) {
+	w := newWorld(t, standin.Options{})
+	n := w.start(func(o *proxy.Options) { o.SendVia = "insert" })
+	v := n.visitor(w.fixture.Visitor)
+	events, err := v.Events(w.ctx, proxytest.EventsOptions{})
+	require.NoError(t, err)
+	defer events.Close()
+	_, err = events.Until("connected")
+	require.NoError(t, err)
+	reply, err := v.Send(w.ctx, "stored by the proxy", "c-2")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, reply.Status, reply.Body)
+	m, err := events.Message()
+	require.NoError(t, err)
+	assert.Equal(t, "user", m.Role)
+	assert.Equal(t, reply.Body["message_id"], m.ID)
+	again, err := v.Send(w.ctx, "stored by the proxy", "c-2")
+	require.NoError(t, err)
+	assert.Equal(t, m.ID, again.Body["message_id"])
+	rows, err := w.standin.DB().Rows(standin.TableMessages, standin.Row{"conversation_id": w.fixture.Visitor.ConversationID})
+	require.NoError(t, err)
+	assert.Len(t, rows, 1)
+}
+
+func TestReplyThatIsStoredNowhereIsGivenToTheSession(t *testing.T) {
+	w := newWorld(t, standin.Options{Agent: func(context.Context, string) string { return "only in the answer" }})
+	n := w.start(nil)
+	w.standin.Faults().Set(standin.Fault{Kind: standin.RowNotStored})
+	v := n.visitor(w.fixture.SharedOther)
+	events, err := v.Events(w.ctx, proxytest.EventsOptions{})
+	require.NoError(t, err)
+	defer events.Close()
+	_, err = events.Until("connected")
+	require.NoError(t, err)
+	reply, err := v.Send(w.ctx, "hello", "")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, reply.Status, reply.Body)
+	own, err := events.Message()
+	require.NoError(t, err)
+	assert.Equal(t, "user", own.Role)
+	answer, err := events.Message()
+	require.NoError(t, err)
+	assert.Equal(t, "only in the answer", answer.Content)
+	assert.True(t, answer.Unstored)
+	assert.Equal(t, answer.ID, reply.Body["assistant_message_id"])
+}
+
+func TestEndedSessionClosesEveryTransport(t *testing.T) {
+	w := newWorld(t, standin.Options{})
+	n := w.start(nil)
+	require.NoError(t, w.standin.WaitLive(w.ctx, standin.TableSessions))
+	v := n.visitor(w.fixture.Visitor)
+	events, err := v.Events(w.ctx, proxytest.EventsOptions{})
+	require.NoError(t, err)
+	defer events.Close()
+	_, err = events.Until("connected")
+	require.NoError(t, err)
+	envelope, err := v.Events(w.ctx, proxytest.EventsOptions{Path: "/functions/v1/temporary-chat-events"})
+	require.NoError(t, err)
+	defer envelope.Close()
+	_, err = envelope.Next()
+	require.NoError(t, err)
+	socket, err := v.Socket(w.ctx, "", 0)
+	require.NoError(t, err)
+	defer socket.Close()
+	_, err = socket.Until(w.ctx, "authenticated")
+	require.NoError(t, err)
+	first, err := v.Poll(w.ctx, "", 0, 0)
+	require.NoError(t, err)
+	polled := make(chan *proxytest.PollReply, 1)
+	go func() {
+		reply, err := v.Poll(w.ctx, first.Cursor, 0, 25)
+		assert.NoError(t, err)
+		polled <- reply
+	}()
+
+	_, err = w.standin.DB().Update(standin.TableSessions, standin.Row{"id": w.fixture.Visitor.ID}, standin.Row{"status": "terminated", "end_reason": "terminated"})
+	require.NoError(t, err)
+	ended, err := events.Until("session_ended")
+	require.NoError(t, err)
+	assert.Contains(t, ended.Data, `"status":"terminated"`)
+	_, err = events.Next()
+	assert.ErrorIs(t, err, io.EOF)
+	last, err := envelope.Next()
+	require.NoError(t, err)
+	assert.Contains(t, last.Data, `"type":"session_ended"`)
+	_, err = socket.Until(w.ctx, "session_ended")
+	require.NoError(t, err)
+	_, err = socket.Next(w.ctx)
+	assert.True(t, websocket.IsCloseError(err, 4410), "%v", err)
+	assert.Equal(t, http.StatusGone, (<-polled).Status)
+
+	again, err := v.Events(w.ctx, proxytest.EventsOptions{})
+	require.NoError(t, err)
+	defer again.Close()
+	assert.Contains(t, []int{http.StatusUnauthorized, http.StatusGone}, again.Status)
+}
+
+func TestUnpublishedMessagesTableIsPolledAndExplained(t *testing.T) {
+	w := newWorld(t, standin.Options{})
+	w.standin.DB().SetPublication()
+	n := w.startCold(nil)
+	v := n.visitor(w.fixture.Visitor)
+	events, err := v.Events(w.ctx, proxytest.EventsOptions{})
+	require.NoError(t, err)
+	defer events.Close()
+	_, err = events.Until("connected")
+	require.NoError(t, err)
+	id := w.say(w.fixture.Visitor, "polled")
+	m, err := events.Message()
+	require.NoError(t, err)
+	assert.Equal(t, id, m.ID)
+	logs := w.logs.String()
+	assert.Contains(t, logs, "alter publication supabase_realtime add table public.chat_messages_v2;")
+	assert.Contains(t, logs, "endings take up to 15 s")
+}
+
+func TestProxyStartsBeforeItsSupabaseAndRecovers(t *testing.T) {
+	w := newWorld(t, standin.Options{})
+	w.standin.Faults().Set(standin.Fault{Kind: standin.DatabaseDown})
+	n := w.startCold(nil)
+	v := n.visitor(w.fixture.Visitor)
+	reply, err := v.Poll(w.ctx, "", 0, 0)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusServiceUnavailable, reply.Status)
+	assert.Contains(t, w.logs.String(), "Supabase cannot be reached")
+	stream, err := v.Events(w.ctx, proxytest.EventsOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, stream.Status, "an EventSource must be told to come back")
+	_, err = stream.Until("error")
+	require.NoError(t, err)
+	stream.Close()
+
+	w.standin.Faults().ClearAll()
+	require.NoError(t, w.standin.WaitLive(w.ctx, standin.TableMessages))
+	reply, err = v.Poll(w.ctx, "", 0, 0)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, reply.Status)
+}
+
+func TestTokensAndKeysNeverReachTheLog(t *testing.T) {
+	w := newWorld(t, standin.Options{})
+	n := w.start(nil)
+	v := n.visitor(w.fixture.Visitor)
+	for _, token := range []string{v.Token, "an-unknown-token-of-good-shape-0123456789"} {
+		events, err := (&proxytest.Visitor{Base: n.base, Token: token}).Events(w.ctx, proxytest.EventsOptions{})
+		require.NoError(t, err)
+		events.Close()
+	}
+	_, err := v.Send(w.ctx, "hello", "")
+	require.NoError(t, err)
+	n.stop()
+	logs := w.logs.String()
+	for _, secret := range []string{v.Token, "an-unknown-token", w.standin.ServiceKey(), w.standin.AnonKey(), "session_token="} {
+		assert.NotContains(t, logs, secret)
+	}
+}
