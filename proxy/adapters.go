@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
@@ -29,7 +30,11 @@ func (f functionCaller) Call(
 type messageStore struct{ client *rest.Client }
 
 func (s messageStore) InsertMessage(ctx context.Context, row map[string]any) (json.RawMessage, error) {
-	return s.client.InsertMessage(ctx, row)
+	stored, err := s.client.InsertMessage(ctx, row)
+	if rest.Constraint(err) || rest.Conflict(err) {
+		err = fmt.Errorf("%w: %w", transport.ErrRowRefused, err)
+	}
+	return stored, err
 }
 
 func (s messageStore) MessageByClientID(ctx context.Context, v *chat.Visitor, id string) (json.RawMessage, error) {

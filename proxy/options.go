@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"log/slog"
@@ -55,6 +56,8 @@ type Supabase struct {
 	FunctionTimeout time.Duration
 	// AuthorizePerSecond bounds how many unknown tokens are authorised upstream.
 	AuthorizePerSecond int
+	// Dial opens every connection to Supabase; nil means the network and the proxy of the environment.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // FeedTiming is feed.Options' times.

@@ -33,6 +33,7 @@ type Server struct {
 	transport *transport.Server
 	admin     *admin.Server
 	http      *http.Server
+	dialed    *http.Transport // over Supabase.Dial; nil without one
 
 	draining atomic.Bool
 }
@@ -53,14 +54,19 @@ func New(o Options) (*Server, error) {
 
 func (s *Server) newClients() (err error) {
 	up := s.opts.Supabase
+	var over http.RoundTripper // nil: each client's own
+	if up.Dial != nil {
+		s.dialed = &http.Transport{DialContext: up.Dial, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}
+		over = s.dialed
+	}
 	s.rest, err = rest.New(rest.Options{
-		URL: up.URL, Key: up.ServiceRoleKey, Names: s.opts.Names, Timeout: up.RequestTimeout, Logger: s.opts.Logger,
+		URL: up.URL, Key: up.ServiceRoleKey, Names: s.opts.Names, Timeout: up.RequestTimeout, Transport: over, Logger: s.opts.Logger,
 	})
 	if err != nil {
 		return err
 	}
 	s.functions, err = functions.New(functions.Options{
-		URL: up.URL, Key: up.AnonKey, Timeout: up.FunctionTimeout, Logger: s.opts.Logger,
+		URL: up.URL, Key: up.AnonKey, Timeout: up.FunctionTimeout, Transport: over, Logger: s.opts.Logger,
 	})
 	return err
 }
@@ -210,6 +216,9 @@ func (s *Server) Run(ctx context.Context) error {
 	err := g.Wait()
 	s.rest.Close()
 	s.functions.Close()
+	if s.dialed != nil {
+		s.dialed.CloseIdleConnections()
+	}
 	return err
 }
 

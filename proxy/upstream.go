@@ -14,7 +14,7 @@ func (s *Server) realtimeOptions() realtime.Options {
 	t, up := s.opts.Feed, s.opts.Supabase
 	return realtime.Options{
 		URL: up.URL, Key: up.ServiceRoleKey, Version: up.RealtimeVersion,
-		Heartbeat: t.Heartbeat, MaxAge: t.SocketMaxAge, UnpublishedRetry: t.UnpublishedRetry,
+		Heartbeat: t.Heartbeat, MaxAge: t.SocketMaxAge, UnpublishedRetry: t.UnpublishedRetry, NetDial: up.Dial,
 	}
 }
 

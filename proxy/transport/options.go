@@ -1,0 +1,129 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agentopia/realtime-proxy/proxy/chat"
+)
+
+// Values of Options.SendVia.
+const (
+	SendViaFunction = "function"
+	SendViaInsert   = "insert"
+)
+
+// Hub is what transport needs of the hub beyond the attachments that a Backfiller hands out.
+type Hub interface {
+	EachSubscriber(do func(*chat.Subscriber))
+	// Mark and ReplyAfter find the stored row of an agent's reply.
+	Mark(v *chat.Visitor) uint64
+	ReplyAfter(v *chat.Visitor, mark uint64, text string) (id string, ok bool)
+	PublishUnstored(v *chat.Visitor, id, text string)
+}
+
+// Options configure a Server. The interfaces are required; a number that is not positive takes its default.
+type Options struct {
+	Authorizer Authorizer
+	Backfiller Backfiller
+	Functions  Functions
+	Store      Store
+	Hub        Hub
+	// Track (may be nil) is told that a stream of the visitor is open, until untrack.
+	Track func(*chat.Visitor) (untrack func())
+	// Now is the database's clock, for stamps. Default time.Now.
+	Now func() time.Time
+
+	// AllowedOrigins are the pages (scheme://host[:port]) that may call from a browser; "*" is any. A page of the proxy's own host
+	// and a request without Origin always may.
+	AllowedOrigins []string
+	// TrustedProxies are the networks whose forwarding headers are believed.
+	TrustedProxies []netip.Prefix
+
+	SendVia          string // function (default) or insert
+	MaxMessageLength int    // UTF-16 code units of a message, default 4,000
+	HistoryMax       int    // messages, default 200
+	FrameBytes       int    // one inbound WebSocket message, default 16 KiB
+	BodyBytes        int    // one request body, default 64 KiB
+	QueueBytes       int    // one subscriber's queue, default 256 KiB
+	QueueEvents      int    // one subscriber's queue, default 1,000
+
+	AuthenticateTimeout time.Duration // a WebSocket's first message, default 10 s
+	WriteTimeout        time.Duration // one write, default 10 s
+	KeepAlive           time.Duration // between signs of life on an idle stream, default 25 s
+	Retry               time.Duration // what a visitor waits before coming back, default 2 s
+	MaxAge              time.Duration // of a stream, shortened by up to a fifth at random, default 2 h
+	DrainPeriod         time.Duration // over which Drain spreads the ends of streams, default 10 s
+	DrainMax            time.Duration // for sends that are still being answered, default 150 s
+	FunctionTimeout     time.Duration // one function call, default 150 s
+
+	ConnectionsPerSession int // streams, default 5
+	ConnectionsPerAddress int // streams of one IPv4 address or IPv6 /64, default 50
+	Connections           int // streams of the process, default 20,000
+	MessagesPerMinute     int // of a session whose link says nothing, default 10
+	FailedTokensPerMinute int // of one address, default 20
+
+	Registerer prometheus.Registerer // nil registers nothing
+	Logger     *slog.Logger
+	// Rand returns a number in [0, 1) for jitter. Default math/rand/v2.
+	Rand func() float64
+}
+
+func (o *Options) complete() error {
+	if o.Authorizer == nil || o.Backfiller == nil || o.Functions == nil || o.Store == nil || o.Hub == nil {
+		return errors.New("new transport: Authorizer, Backfiller, Functions, Store and Hub are required")
+	}
+	orDefault(&o.SendVia, SendViaFunction)
+	if o.SendVia != SendViaFunction && o.SendVia != SendViaInsert {
+		return fmt.Errorf("new transport: SendVia %q is neither function nor insert", o.SendVia)
+	}
+	if o.Track == nil {
+		o.Track = func(*chat.Visitor) func() { return func() {} }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Float64
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.completeNumbers()
+	return nil
+}
+
+func (o *Options) completeNumbers() {
+	orDefault(&o.MaxMessageLength, 4000)
+	orDefault(&o.HistoryMax, 200)
+	orDefault(&o.FrameBytes, 16<<10)
+	orDefault(&o.BodyBytes, 64<<10)
+	orDefault(&o.QueueBytes, 256<<10)
+	orDefault(&o.QueueEvents, 1000)
+	orDefault(&o.AuthenticateTimeout, 10*time.Second)
+	orDefault(&o.WriteTimeout, 10*time.Second)
+	orDefault(&o.KeepAlive, 25*time.Second)
+	orDefault(&o.Retry, 2*time.Second)
+	orDefault(&o.MaxAge, 2*time.Hour)
+	orDefault(&o.DrainPeriod, 10*time.Second)
+	orDefault(&o.DrainMax, 150*time.Second)
+	orDefault(&o.FunctionTimeout, 150*time.Second)
+	orDefault(&o.ConnectionsPerSession, 5)
+	orDefault(&o.ConnectionsPerAddress, 50)
+	orDefault(&o.Connections, 20_000)
+	orDefault(&o.MessagesPerMinute, 10)
+	orDefault(&o.FailedTokensPerMinute, 20)
+}
+
+func orDefault[T int | time.Duration | string](v *T, def T) {
+	var zero T
+	if *v <= zero {
+		*v = def
+	}
+}

@@ -1,0 +1,191 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/agentopia/realtime-proxy/proxy/chat"
+)
+
+// errStopped is the cause that ends work in flight when Run returns.
+var errStopped = errors.New("the server has stopped")
+
+// Server serves visitors. Its methods are safe for concurrent use; Run and Drain are called once.
+type Server struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *metrics
+	origins origins
+	limits  *limits
+	wheel   *wheel
+	sse     *wireMetrics
+	socket  *wireMetrics
+	sends   *sends // what sending remembers: limits, repeats
+
+	base context.Context // ends with Run: work in flight is given up
+	stop context.CancelCauseFunc
+
+	mu       sync.Mutex
+	streams  map[*stream]struct{}
+	sending  int
+	draining chan struct{} // closed by Drain
+	drained  bool
+	stopped  bool
+	changed  chan struct{} // one slot: streams or sending went down
+	joined   sync.WaitGroup
+}
+
+// New checks the options. The handler works at once; Run drives keep-alives, ages and the end.
+func New(o Options) (*Server, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts:     o,
+		log:      o.Logger.With("component", "transport"),
+		metrics:  newMetrics(o.Registerer),
+		origins:  newOrigins(o.AllowedOrigins),
+		limits:   newLimits(o),
+		wheel:    newWheel(),
+		sends:    newSends(&o),
+		streams:  make(map[*stream]struct{}),
+		draining: make(chan struct{}),
+		changed:  make(chan struct{}, 1),
+	}
+	s.sse, s.socket = s.metrics.of(transportSSE), s.metrics.of(transportWebSocket)
+	s.base, s.stop = context.WithCancelCause(context.Background())
+	return s, nil
+}
+
+// Handler returns the visitors' routes, each at its bare path and below /functions/v1. Anything else is 404.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for path, handle := range map[string]http.HandlerFunc{
+		"/temporary-chat-events":    s.handleEvents,
+		"/temporary-chat-websocket": s.handleWebSocket,
+		"/temporary-chat-messages":  s.handlePoll,
+		"/temporary-chat-ticket":    s.handleTicket,
+		"/temporary-chat-handler":   s.handleSend,
+		"/temporary-chat-api":       s.handleForward,
+		"/temporary-chat-api/":      s.handleForward,
+	} {
+		mux.HandleFunc(path, handle)
+		mux.HandleFunc("/functions/v1"+path, handle)
+	}
+	mux.HandleFunc("/", s.notFound)
+	return s.withRequestID(boundUnread(s.withCORS(mux)))
+}
+
+func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusNotFound, map[string]string{"error": "Not Found"})
+}
+
+// Run turns the timer wheel until ctx ends. Then it cuts every stream and send that is left and joins them.
+func (s *Server) Run(ctx context.Context) error {
+	s.wheel.run(ctx)
+	s.mu.Lock()
+	s.stopped = true
+	left := s.streamsLocked()
+	s.mu.Unlock()
+	s.stop(errStopped)
+	for _, st := range left {
+		st.cut(chat.Restart)
+	}
+	s.joined.Wait()
+	return nil
+}
+
+// spawn runs f in a goroutine that Run joins; f's context ends with Run. It returns false when the server has stopped.
+func (s *Server) spawn(f func(ctx context.Context)) bool {
+	if !s.enter() {
+		return false
+	}
+	go func() {
+		defer s.joined.Done()
+		f(s.base)
+	}()
+	return true
+}
+
+// spawnSend is spawn for a send, which Drain waits for.
+func (s *Server) spawnSend(f func(ctx context.Context)) bool {
+	s.mu.Lock()
+	s.sending++
+	s.mu.Unlock()
+	leave := func() {
+		s.mu.Lock()
+		s.sending--
+		s.mu.Unlock()
+		s.signal()
+	}
+	started := s.spawn(func(ctx context.Context) {
+		defer leave()
+		f(ctx)
+	})
+	if !started {
+		leave()
+	}
+	return started
+}
+
+// enter counts work that Run joins; the caller calls s.joined.Done.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.joined.Add(1)
+	return true
+}
+
+// add registers an open stream. One that comes too late is ended.
+func (s *Server) add(st *stream) {
+	s.mu.Lock()
+	s.streams[st] = struct{}{}
+	drained, stopped := s.drained, s.stopped
+	s.mu.Unlock()
+	st.wire.start()
+	switch {
+	case stopped:
+		st.cut(chat.Restart)
+	case drained:
+		last := s.reconnectControl(chat.Restart)
+		st.end(chat.Restart, &last)
+	}
+}
+
+func (s *Server) remove(st *stream) {
+	s.mu.Lock()
+	delete(s.streams, st)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *Server) signal() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Server) streamsLocked() []*stream {
+	out := make([]*stream, 0, len(s.streams))
+	for st := range s.streams {
+		out = append(out, st)
+	}
+	return out
+}
+
+// SetState tells every stream the state of the feed: live, catching_up or polling.
+func (s *Server) SetState(state string) {
+	frames := s.newFrames(chat.Control{Type: "connection", Data: map[string]string{"state": state}, Flat: true})
+	s.opts.Hub.EachSubscriber(func(sub *chat.Subscriber) {
+		if sub.Dialect() != chat.DialectPoll {
+			sub.Push(frames.of(sub.Dialect()))
+		}
+	})
+}
