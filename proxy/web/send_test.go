@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -21,10 +22,7 @@ func TestClientSendsAgainUnderTheSameID(t *testing.T) {
 	s.handler = func(w http.ResponseWriter, _ map[string]any, n int) {
 		switch n {
 		case 1:
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err == nil {
-				_ = conn.Close() // as a network that breaks: the visitor cannot know whether the message arrived
-			}
+			hangUp(w)
 		case 2:
 			w.Header().Set("Retry-After", "0.01")
 			answer(w, http.StatusServiceUnavailable, `{"code":"upstream_unavailable","message":"busy"}`)
@@ -50,6 +48,61 @@ func TestClientSendsAgainUnderTheSameID(t *testing.T) {
 	assert.Contains(t, got.Seen, "updated local-c-1->row-1")
 	assert.Contains(t, got.Seen, "answering true")
 	assert.Contains(t, got.Seen, "answering false")
+}
+
+// away breaks every request but the first stream until the nth request for a stream comes.
+func away(s *stage, n int) {
+	var back atomic.Bool
+	s.events = func(c *stream, i int) {
+		switch {
+		case i == 1:
+			c.connect("cursor-0", "resume-1")
+		case i < n:
+			hangUp(c.w)
+		default:
+			back.Store(true)
+			c.connect("cursor-0", "resume-1")
+			c.hold()
+		}
+	}
+	s.messages = func(w http.ResponseWriter, _ *http.Request, _ int) { hangUp(w) }
+	s.handler = func(w http.ResponseWriter, _ map[string]any, _ int) {
+		if !back.Load() {
+			hangUp(w)
+			return
+		}
+		answer(w, http.StatusOK, `{"success":true,"message_id":"row-1","response":null,"status":"accepted"}`)
+	}
+}
+
+// hangUp ends the connection as a network that breaks: the visitor cannot know whether the request arrived.
+func hangUp(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err == nil {
+		_ = conn.Close()
+	}
+}
+
+func TestClientSendsAgainWhenTheConnectionIsBack(t *testing.T) {
+	s := newStage(t)
+	away(s, 50) // by then all tries would be used up
+	var got outcome
+	run(t, s, "awaySend", nil, &got)
+
+	assert.Len(t, s.to("handler"), 2, "no try is wasted on a network that is away")
+	assert.Equal(t, []shown{{ID: "row-1", Role: "user", Content: "Hello"}}, got.Messages)
+}
+
+func TestClientGivesUpASendThatWaitsWhenItIsClosed(t *testing.T) {
+	s := newStage(t)
+	away(s, 1_000_000)
+	var got outcome
+	run(t, s, "closedSend", nil, &got)
+
+	require.Len(t, got.Failures, 1)
+	assert.Equal(t, "network", got.Failures[0].Code)
+	assert.Len(t, s.to("handler"), 5)
+	assert.Equal(t, []shown{{ID: "local-c-1", Role: "user", Content: "Hello", Failed: true, Error: "network"}}, got.Messages)
 }
 
 func TestClientKeepsARefusedMessageToSendAgain(t *testing.T) {

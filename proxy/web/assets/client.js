@@ -58,6 +58,7 @@ const TIMING = {
   stableAfter: 10_000, // a connection that lived this long clears the back-off
   requestTimeout: 15_000,
   sendTimeout: 160_000, // the answer comes with the agent's reply
+  sendHold: 60_000, // how long the next try of a send waits for a connection that is away
   pollWait: 25_000,
   pollPause: 2_000, // when a poll comes back at once with nothing
   pingEvery: 25_000,
@@ -608,9 +609,23 @@ export class TempChatClient extends EventTarget {
       } catch (error) {
         const passing = error.code === 'network' || [408, 425, 502, 503, 504].includes(error.status);
         if (!passing || error.messageId || tries === SEND_TRIES || this.#ended) throw error;
-        await pause(Math.min(error.retryAfter ?? this.#backoff(tries), this.#timing.backoffCap));
+        if (this.#away) await this.#comeback(this.#timing.sendHold);
+        else await pause(Math.min(error.retryAfter ?? this.#backoff(tries), this.#timing.backoffCap));
       }
     }
+  }
+
+  get #away() {
+    return this.#run !== null && ['connecting', 'offline'].includes(this.#state);
+  }
+
+  /** Waits for a connection that is away, or until there will be none. @param {number} ms at the longest */
+  async #comeback(ms) {
+    const back = new AbortController();
+    this.addEventListener('state', () => this.#away || back.abort(), { signal: back.signal });
+    this.#run.signal.addEventListener('abort', () => back.abort(), { signal: back.signal });
+    await pause(ms, back.signal);
+    back.abort();
   }
 
   #confirm(clientMessageId, id) {

@@ -61,6 +61,28 @@ const scenarios = {
     return result(client, { answer });
   },
 
+  async awaySend(options) {
+    const client = start(options);
+    await live(client);
+    await until(client, () => client.state === 'offline');
+    const answer = await client.send('Hello', { clientMessageId: 'c-1' });
+    client.close();
+    return result(client, { answer });
+  },
+
+  async closedSend(options) {
+    let tried;
+    const firstTry = new Promise((resolve) => (tried = resolve));
+    const noting = (url, init) => fetch(url, init).finally(() => url.endsWith('handler') && setImmediate(tried));
+    const client = start({ ...options, fetch: noting });
+    await live(client);
+    await until(client, () => client.state === 'offline');
+    const failed = failure(client.send('Hello', { clientMessageId: 'c-1' }));
+    await firstTry;
+    client.close();
+    return result(client, { failures: [await failed] });
+  },
+
   async reply(options) {
     const client = start(options);
     await live(client);

@@ -1,6 +1,6 @@
 import { TempChatClient } from './client.js';
 import { Composer } from './composer.js';
-import { describeEnd, describeFailure, takeCredential, tabStorage } from './session.js';
+import { describeEnd, describeFailure, forgetEnd, recallEnd, rememberEnd, takeCredential, tabStorage } from './session.js';
 import { Thread } from './thread.js';
 
 const HISTORY = 100;
@@ -10,6 +10,7 @@ const FEW_LEFT = 5; // messages of the session's allowance
 
 const OFFLINE = 'You are offline. New messages appear when the connection is back.';
 const UNREACHABLE = 'The chat cannot be reached right now. Trying again.';
+const INCOMPLETE = { title: 'This chat link is incomplete', text: 'Open the link that you were given again.' };
 const STATES = {
   connecting: 'Connecting',
   live: 'Online',
@@ -59,10 +60,14 @@ function start() {
   try {
     client = new TempChatClient({ baseUrl: base, ...credential, storage, history: HISTORY });
   } catch {
-    showClosed('This chat link is incomplete', 'Open the link that you were given again.');
-    find('pill').hidden = true;
+    const ended = recallEnd(storage);
+    const { title, text } = ended ? describeEnd(ended, false) : INCOMPLETE;
+    showClosed(title, text);
+    if (ended) showState('ended');
+    else find('pill').hidden = true;
     return;
   }
+  forgetEnd(storage);
   listen(client);
   client.connect();
   showAll();
@@ -74,7 +79,7 @@ function open() {
   connectedOnce = false;
   unread = 0;
   failures.clear();
-  find('pill').hidden = false;
+  find('pill').hidden = find('avatar').hidden = false;
   find('closed').hidden = true;
   find('foot').classList.remove('over');
   hideNotice();
@@ -96,7 +101,8 @@ function listen(chat) {
     showSoon();
   });
   on('ended', (ended) => {
-    const { title, text } = describeEnd(ended);
+    rememberEnd(tabStorage(), ended);
+    const { title, text } = describeEnd(ended, client.messages.length > 0);
     showClosed(title, text);
   });
   on('error', ({ fatal, status }) => {
@@ -195,6 +201,7 @@ function showClosed(title, text) {
   find('closed-title').textContent = title;
   find('closed-text').textContent = text;
   find('closed').hidden = false;
+  find('avatar').hidden = !find('avatar').textContent;
   find('foot').classList.add('over');
   showBlank();
 }

@@ -31,12 +31,46 @@ const REASONS = {
   link_deleted: 'The link was removed.',
 };
 
-/** @param {{status?: string, end_reason?: string}} ended @returns {{title: string, text: string}} */
-export function describeEnd({ status, end_reason }) {
+/**
+ * @param {{status?: string, end_reason?: string}} ended
+ * @param {boolean} readable whether messages are on the page
+ * @returns {{title: string, text: string}}
+ */
+export function describeEnd({ status, end_reason }, readable) {
   if (status === 'invalid') {
     return { title: 'This chat is not available', text: 'It may have ended. Open your link again to start a new one.' };
   }
-  return { title: 'This chat has ended', text: REASONS[end_reason] ?? 'You can still read the messages above.' };
+  const otherwise = readable ? 'You can still read the messages above.' : 'Its messages are no longer shown.';
+  return { title: 'This chat has ended', text: REASONS[end_reason] ?? otherwise };
+}
+
+const END_KEY = 'temp-chat-page:ended';
+
+/** Keeps how the chat of this tab ended, for a reload. @param {Storage|undefined} storage */
+export function rememberEnd(storage, { status, end_reason }) {
+  try {
+    storage?.setItem(END_KEY, JSON.stringify({ status, end_reason }));
+  } catch {
+    // A full or forbidden storage: a reload tells less.
+  }
+}
+
+/** @param {Storage|undefined} storage @returns {{status?: string, end_reason?: string}|undefined} */
+export function recallEnd(storage) {
+  try {
+    return JSON.parse(storage?.getItem(END_KEY)) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @param {Storage|undefined} storage */
+export function forgetEnd(storage) {
+  try {
+    storage?.removeItem(END_KEY);
+  } catch {
+    // Nothing could be kept either.
+  }
 }
 
 /** @param {import('./client.js').ChatError} error @returns {string} what to tell about a message not sent */
