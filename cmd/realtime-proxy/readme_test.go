@@ -37,7 +37,9 @@ func TestEveryCommandOfTheReadmeIsAccountedFor(t *testing.T) {
 		"export SUPABASE_URL=":             "TestServeCarriesAVisitorFromTheFirstMessageToTheEnd, with these variables",
 		"docker build":                     "needs a container engine",
 		"VITE_SUPABASE_URL=":               "a setting of the page",
-		"go test ./...":                    ".ci/run",
+		"go test ./... -timeout":           ".ci/run",
+		"npm --prefix testdata/e2e ci":     ".ci/run",
+		"go test ./... -run '^TestLive$'":  "TestLiveSuiteOnRealParts, and the workflow with supabase start",
 	}
 	used := make(map[string]bool)
 	for _, block := range readmeBlocks(t) {
