@@ -2,7 +2,6 @@ package standin
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -230,54 +229,5 @@ func inspect(v any) string {
 
 // matches reports whether the binding names the table and the event.
 func (b *binding) matches(c *change) bool {
-	return (b.event == "*" || b.event == c.kind.String()) &&
-		(b.schema == "*" || b.schema == c.table.def.Schema) && (b.table == "*" || b.table == c.table.def.Name)
-}
-
-// subscribe checks the bindings of a join against the publication and compiles them. Its error is the text of the system
-// message; one bad binding fails all.
-func (db *DB) subscribe(role string, bindings []*binding, unpublished func(table string) bool) ([]predicate, error) {
-	for _, b := range bindings {
-		if b.problem != nil {
-			return nil, b.problem
-		}
-	}
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	compiled := make([]predicate, len(bindings))
-	for i, b := range bindings {
-		if !slices.Contains([]string{roleService, roleAnon, roleUser, "postgres"}, role) {
-			return nil, b.exception(pgErrorf("42704", "role %q does not exist", role))
-		}
-		t := db.published(b)
-		if t == nil || unpublished(b.table) {
-			return nil, wireTextf("Unable to subscribe to changes with given parameters. "+
-				"Please check Realtime is enabled for the given connect parameters: %s", b.describe())
-		}
-		var err error
-		if compiled[i], err = b.compile(t); err != nil {
-			return nil, b.exception(err)
-		}
-	}
-	return compiled, nil
-}
-
-func (b *binding) exception(err error) error {
-	pg, ok := errors.AsType[*Error](err)
-	if !ok {
-		return err
-	}
-	return wireTextf("Unable to subscribe to changes with given parameters. An exception happened so please check your connect "+
-		"parameters: %s. Exception: ERROR %s (%s) %s", b.describe(), pg.Code, conditionName(pg.Code), pg.Message)
-}
-
-// published finds a published table that the binding names.
-func (db *DB) published(b *binding) *table {
-	for name := range db.publication {
-		t := db.tables[name]
-		if t != nil && (b.schema == "*" || b.schema == t.def.Schema) && (b.table == "*" || b.table == t.def.Name) {
-			return t
-		}
-	}
-	return nil
+	return (b.event == "*" || b.event == c.kind.String()) && b.names(c.table)
 }

@@ -23,6 +23,21 @@ type change struct {
 	old, row Row       // row nil for DELETE, old nil for INSERT
 	at       time.Time // commit
 	send     *broadcast
+
+	// Of a change from a ChangeSource.
+	visible map[string]bool // roles that see it; nil = of the server's own database
+	walSize int
+}
+
+// foreign reports whether the change comes from a ChangeSource.
+func (c *change) foreign() bool { return c.visible != nil }
+
+// readable reports whether row level security lets role see the change.
+func (c *change) readable(role string, now time.Time) bool {
+	if c.foreign() {
+		return c.visible[role]
+	}
+	return c.table.readable(role, c.row, now)
 }
 
 // Texts of data.errors.
@@ -56,7 +71,7 @@ func (c *change) render(role string, maxRecord, toast int) rendering {
 		return r
 	}
 	r.absent = make(map[string]bool)
-	if c.kind == kindUpdate && !c.table.def.FullIdentity {
+	if c.kind == kindUpdate && !c.table.def.FullIdentity && !c.foreign() {
 		for name, v := range c.row {
 			if valueBytes(v) > toast && valueBytes(c.old[name]) == valueBytes(v) && compareValues(v, c.old[name]) == 0 {
 				r.absent[name] = true
@@ -94,8 +109,12 @@ func valueBytes(v any) int {
 	return len(appendValue(nil, v))
 }
 
-// walBytes estimates the length of the row in wal2json's output: name, type and value of each column.
+// walBytes is the length of the row in wal2json's output; where the source does not say it, an estimate from name, type and
+// value of each column.
 func (r *rendering) walBytes() int {
+	if r.foreign() {
+		return r.walSize
+	}
 	n := 0
 	for name, v := range r.row {
 		if !r.absent[name] {

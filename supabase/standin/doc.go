@@ -19,6 +19,12 @@
 // recordings. Waiting times of the real server (2 s before a refused handshake, 5 s before a refused join, up to 500 ms
 // between commit and change) are zero unless set in [Options].
 //
+// # Another database
+//
+// Realtime, REST and functions can stand on a real database in place of [DB]: Realtime sends the changes that a [ChangeSource]
+// hands to [Server.Deliver], requests below /rest/v1 go to [Options.REST], and the Edge Functions keep their rows in a [Store].
+// Package wal has a source and a store for PostgreSQL.
+//
 // # Faults
 //
 // [Faults] scripts misbehaviour while the server runs: refused dials and joins, deaf channels, stalled sockets, lost, late

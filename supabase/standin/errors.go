@@ -63,6 +63,10 @@ func conditionName(code string) string {
 		return "invalid_text_representation"
 	case "22007":
 		return "invalid_datetime_format"
+	case "22003":
+		return "numeric_value_out_of_range"
+	case "22008":
+		return "datetime_field_overflow"
 	case "42704":
 		return "undefined_object"
 	}

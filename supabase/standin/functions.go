@@ -12,7 +12,41 @@ import (
 
 // functionHandler serves /functions/v1: temporary-chat-api and temporary-chat-handler.
 type functionHandler struct {
-	s *Server
+	s     *Server
+	store Store
+}
+
+const storeTimeout = 10 * time.Second // for the statements of one step
+
+// database is the context of statements: they go on when the client leaves.
+func (h *functionHandler) database() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(h.s.ctx, storeTimeout)
+}
+
+// call runs a function of the database and gives its first row, nil when there is none.
+func (h *functionHandler) call(name string, args Row) (Row, error) {
+	ctx, cancel := h.database()
+	defer cancel()
+	rows, err := h.store.Call(ctx, name, args)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+func (h *functionHandler) transact(fn func(Statements) error) error {
+	ctx, cancel := h.database()
+	defer cancel()
+	return h.store.Transact(ctx, fn)
+}
+
+// firstRow gives one row that equals where, nil when there is none.
+func firstRow(tx Statements, table string, where Row) (Row, error) {
+	rows, err := tx.Rows(table, where)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return rows[0], nil
 }
 
 func (h *functionHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

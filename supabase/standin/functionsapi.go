@@ -2,7 +2,6 @@ package standin
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 )
 
@@ -68,21 +67,8 @@ func (h *functionHandler) validateLink(w http.ResponseWriter, _ *http.Request, b
 		sendJSON(w, http.StatusBadRequest, failure{Error: "Missing token parameter"})
 		return
 	}
-	var active int
-	var link, agent Row
-	err := h.s.db.Tx(func(tx *Tx) (err error) {
-		_, links, err := tx.matching(TableLinks, Row{"is_active": true})
-		active = len(links)
-		if err != nil {
-			return err
-		}
-		if link, err = tx.activeLink(in.Token); err != nil || link == nil {
-			return err
-		}
-		agent, err = tx.first(TableAgents, Row{"id": link["agent_id"]})
-		return err
-	})
-	status, text := linkProblem(h.s.db, active, link)
+	active, link, agent, err := h.activeLink(in.Token)
+	status, text := h.linkProblem(active, link)
 	switch {
 	case err != nil:
 		sendJSON(w, http.StatusInternalServerError, failure{Success: denied, Error: "Failed to validate chat link", Details: causeText(err)})
@@ -96,13 +82,45 @@ func (h *functionHandler) validateLink(w http.ResponseWriter, _ *http.Request, b
 	}
 }
 
-func linkProblem(db *DB, active int, link Row) (int, string) {
+// activeLink finds the active link of a token, blanks not counted, with its agent. active says how many links are active at all.
+func (h *functionHandler) activeLink(token string) (active int, link, agent Row, err error) {
+	var links []Row
+	err = h.transact(func(tx Statements) (err error) {
+		links, err = tx.Rows(TableLinks, Row{"is_active": true})
+		return err
+	})
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	ctx, cancel := h.database()
+	defer cancel()
+	for _, row := range links {
+		secret, err := h.store.Secret(ctx, row.text("vault_link_token_id"))
+		if err != nil {
+			return len(links), nil, nil, err
+		}
+		if secret != "" && stripSpace(secret) == stripSpace(token) {
+			link = row
+			break
+		}
+	}
+	if link == nil {
+		return len(links), nil, nil, nil
+	}
+	err = h.transact(func(tx Statements) (err error) {
+		agent, err = firstRow(tx, TableAgents, Row{"id": link["agent_id"]})
+		return err
+	})
+	return len(links), link, agent, err
+}
+
+func (h *functionHandler) linkProblem(active int, link Row) (int, string) {
 	switch {
 	case active == 0:
 		return http.StatusNotFound, "No active chat links found"
 	case link == nil:
 		return http.StatusNotFound, "Invalid or expired chat link"
-	case !link.instant("expires_at").After(db.clock()):
+	case !link.instant("expires_at").After(h.s.opts.Now()):
 		return http.StatusGone, "Chat link has expired"
 	case link.integer("session_count") >= link.integer("max_sessions"):
 		return http.StatusTooManyRequests, "Maximum number of chat sessions reached"
@@ -110,31 +128,18 @@ func linkProblem(db *DB, active int, link Row) (int, string) {
 	return 0, ""
 }
 
-// activeLink finds the active link of a token; blanks do not count. nil means that there is none.
-func (tx *Tx) activeLink(token string) (Row, error) {
-	vaultID := tx.db.vaultIDs[stripSpace(token)]
-	if vaultID == "" {
-		return nil, nil
-	}
-	return tx.first(TableLinks, Row{"vault_link_token_id": vaultID, "is_active": true})
-}
-
-// validated is a row of validate_temp_chat_session as the functions read it.
-type validated map[string]any
-
-func (db *DB) validated(token string) (validated, error) {
+// validated is the row of validate_temp_chat_session, nil when there is none.
+func (db *DB) validated(token string) (Row, error) {
 	columns, err := db.validate(token)
 	if err != nil || columns == nil {
 		return nil, err
 	}
-	row := make(validated, len(columns))
+	row := make(Row, len(columns))
 	for _, c := range columns {
 		row[c.name] = c.value
 	}
 	return row, nil
 }
-
-func (v validated) integer(name string) int { return Row(v).integer(name) }
 
 func (h *functionHandler) validateSession(w http.ResponseWriter, _ *http.Request, body []byte) {
 	var in struct {
@@ -148,7 +153,7 @@ func (h *functionHandler) validateSession(w http.ResponseWriter, _ *http.Request
 		sendJSON(w, http.StatusBadRequest, failure{Error: "Missing session_token parameter", Valid: denied})
 		return
 	}
-	row, err := h.s.db.validated(in.Token)
+	row, err := h.call(rpcValidate, Row{"p_session_token": in.Token})
 	switch {
 	case err != nil:
 		sendJSON(w, http.StatusBadRequest, failure{Error: "Session validation failed", Details: causeText(err), Valid: denied})
@@ -162,7 +167,7 @@ func (h *functionHandler) validateSession(w http.ResponseWriter, _ *http.Request
 }
 
 // sessionBody gives the body of a valid session; columns that the RPC variant lacks vanish, as undefined does in JSON.
-func sessionBody(row validated) []column {
+func sessionBody(row Row) []column {
 	columns := []column{{"valid", true}}
 	for _, c := range []column{
 		{"session_id", "session_id"}, {"agent_id", "agent_id"}, {"agent_name", "agent_name"}, {"conversation_id", "conversation_id"},
@@ -195,28 +200,13 @@ func (h *functionHandler) endSession(w http.ResponseWriter, _ *http.Request, bod
 	if in.Reason == "" {
 		in.Reason = "completed"
 	}
-	err := h.s.db.Tx(func(tx *Tx) error {
-		v, err := tx.view(in.Token)
-		if err != nil {
-			return err
-		}
-		if v == nil || v.session.text("status") != "active" {
-			return errSessionOver
-		}
-		set := Row{"status": "ended", "end_reason": in.Reason, "ended_at": tx.now,
-			"satisfaction_rating": plainJSON(in.Rating), "feedback_text": plainJSON(in.Feedback)}
-		if _, err := tx.Update(TableSessions, Row{"id": v.session["id"]}, set); err != nil {
-			return err
-		}
-		_, err = tx.Update(TableConversationSessions, Row{"id": v.session["conversation_session_id"]},
-			Row{"status": "completed", "ended_at": tx.now})
-		return err
-	})
+	row, err := h.call(rpcEnd, Row{"p_session_token": in.Token, "p_end_reason": in.Reason,
+		"p_satisfaction_rating": plainJSON(in.Rating), "p_feedback_text": plainJSON(in.Feedback)})
 	switch {
-	case errors.Is(err, errSessionOver):
-		sendJSON(w, http.StatusNotFound, failure{Error: "Session not found or already ended", Ended: denied})
 	case err != nil:
 		sendJSON(w, http.StatusBadRequest, failure{Error: "Failed to end session", Details: causeText(err)})
+	case row[rpcEnd] != true:
+		sendJSON(w, http.StatusNotFound, failure{Error: "Session not found or already ended", Ended: denied})
 	default:
 		sendJSON(w, http.StatusOK, struct {
 			Success bool   `json:"success"`
@@ -228,7 +218,29 @@ func (h *functionHandler) endSession(w http.ResponseWriter, _ *http.Request, bod
 	}
 }
 
-var errSessionOver = errors.New("session not found or already ended")
+// endSession is the RPC end_temp_chat_session, repaired.
+func (db *DB) endSession(args Row) (Row, error) {
+	ended := false
+	err := db.Tx(func(tx *Tx) error {
+		v, err := tx.view(args.text("p_session_token"))
+		if err != nil || v == nil || v.session.text("status") != "active" {
+			return err
+		}
+		ended = true
+		set := Row{"status": "ended", "end_reason": args["p_end_reason"], "ended_at": tx.now,
+			"satisfaction_rating": args["p_satisfaction_rating"], "feedback_text": args["p_feedback_text"]}
+		if _, err := tx.Update(TableSessions, Row{"id": v.session["id"]}, set); err != nil {
+			return err
+		}
+		_, err = tx.Update(TableConversationSessions, Row{"id": v.session["conversation_session_id"]},
+			Row{"status": "completed", "ended_at": tx.now})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return Row{rpcEnd: ended}, nil
+}
 
 // plainJSON turns a number decoded by encoding/json into one that a column takes.
 func plainJSON(v any) any {

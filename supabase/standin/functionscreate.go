@@ -7,11 +7,12 @@ import (
 
 // created is a row of create_temp_chat_session.
 type created struct {
-	sessionID, token, conversationID any
-	agentID, agentName               any
-	greeting                         any
-	sendGreeting                     any
-	problem                          string
+	sessionID, conversationID any
+	token                     string
+	agentID, agentName        any
+	greeting                  any
+	sendGreeting              any
+	problem                   string
 }
 
 func (h *functionHandler) createSession(w http.ResponseWriter, r *http.Request, body []byte) {
@@ -28,16 +29,20 @@ func (h *functionHandler) createSession(w http.ResponseWriter, r *http.Request, 
 		sendJSON(w, http.StatusBadRequest, failure{Error: "Missing link_token parameter"})
 		return
 	}
-	c, err := h.s.db.createSession(in.Token, Row{
-		"participant_identifier": in.Identifier, "participant_name": in.Name, "ip_address": clientIP(r),
-		"user_agent": r.UserAgent(), "referrer": r.Referer(),
+	row, err := h.call(rpcCreate, Row{
+		"p_link_token": in.Token, "p_participant_identifier": in.Identifier, "p_participant_name": in.Name,
+		"p_ip_address": clientIP(r), "p_user_agent": r.UserAgent(), "p_referrer": r.Referer(),
 	})
 	if err != nil {
 		sendJSON(w, http.StatusBadRequest, failure{Error: "Failed to create session", Details: causeText(err)})
 		return
 	}
-	if c.problem != "" {
-		sendJSON(w, http.StatusBadRequest, failure{Error: c.problem, Valid: denied})
+	if row["is_valid"] != true {
+		problem := row.text("error_message")
+		if problem == "" {
+			problem = "Failed to create session"
+		}
+		sendJSON(w, http.StatusBadRequest, failure{Error: problem, Valid: denied})
 		return
 	}
 	type session struct {
@@ -55,16 +60,18 @@ func (h *functionHandler) createSession(w http.ResponseWriter, r *http.Request, 
 		Success bool               `json:"success"`
 		Data    map[string]session `json:"data"`
 	}{true, map[string]session{"session": {
-		c.sessionID, c.token, c.conversationID, c.agentID, c.agentName, 0, "active", c.greeting, c.sendGreeting,
+		row["session_id"], row["session_token"], row["conversation_id"], row["agent_id"], row["agent_name"], 0, "active",
+		row["initial_agent_message"], row["should_send_initial"],
 	}}})
 }
 
 // createSession is the RPC create_temp_chat_session in its repaired form of 20250110000003.
-func (db *DB) createSession(linkToken string, participant Row) (c created, err error) {
-	c.token = db.sessionToken()
-	vaultID := db.storeSecret(c.token.(string))
-	err = db.Tx(func(tx *Tx) error {
-		link, err := tx.activeLink(linkToken)
+func (db *DB) createSession(args Row) (Row, error) {
+	token := db.sessionToken()
+	vaultID := db.storeSecret(token)
+	c := created{token: token}
+	err := db.Tx(func(tx *Tx) error {
+		link, err := tx.activeLink(args.text("p_link_token"))
 		if err != nil {
 			return err
 		}
@@ -77,9 +84,36 @@ func (db *DB) createSession(linkToken string, participant Row) (c created, err e
 		}
 		c.agentID, c.agentName = link["agent_id"], agent["name"]
 		c.greeting, c.sendGreeting = link["initial_agent_message"], link["send_initial_message"]
-		return tx.openSession(link, vaultID, participant, &c)
+		return tx.openSession(link, vaultID, participant(args), &c)
 	})
-	return c, err
+	switch {
+	case err != nil:
+		return nil, err
+	case c.problem != "":
+		return Row{"is_valid": false, "error_message": c.problem}, nil
+	}
+	return Row{
+		"is_valid": true, "error_message": "", "session_id": c.sessionID, "session_token": c.token, "conversation_id": c.conversationID,
+		"agent_id": c.agentID, "agent_name": c.agentName, "initial_agent_message": c.greeting, "should_send_initial": c.sendGreeting,
+	}, nil
+}
+
+// participant gives the columns of the session that the caller of the RPC sets.
+func participant(args Row) Row {
+	row := make(Row)
+	for _, name := range []string{"participant_identifier", "participant_name", "ip_address", "user_agent", "referrer"} {
+		row[name] = args["p_"+name]
+	}
+	return row
+}
+
+// activeLink finds the active link of a token; blanks do not count. nil means that there is none.
+func (tx *Tx) activeLink(token string) (Row, error) {
+	vaultID := tx.db.vaultIDs[stripSpace(token)]
+	if vaultID == "" {
+		return nil, nil
+	}
+	return tx.first(TableLinks, Row{"vault_link_token_id": vaultID, "is_active": true})
 }
 
 func (tx *Tx) createProblem(link Row) (string, error) {

@@ -83,76 +83,42 @@ func (h *functionHandler) message(w http.ResponseWriter, r *http.Request, body [
 		sendJSON(w, http.StatusBadRequest, failure{Error: "Message too long (maximum 4000 characters)"})
 		return
 	}
-	if !h.admit(w, in.Token) {
+	sessionID := h.admit(w, in.Token)
+	if sessionID == nil {
 		return
 	}
 	t := &turn{text: sanitize(in.Message), messageType: in.Type, metadata: in.Metadata, ip: clientIP(r)}
-	if status, problem := h.store(t, in.Token); problem != nil {
+	if status, problem := h.storeVisitor(t, sessionID); problem != nil {
 		sendJSON(w, status, problem)
 		return
 	}
 	h.answer(w, t)
 }
 
-// admit applies the validate RPC, the message limit and the rate limit, and has answered when it returns false.
-func (h *functionHandler) admit(w http.ResponseWriter, token string) bool {
-	row, err := h.s.db.validated(token)
-	switch {
-	case err != nil:
-		sendJSON(w, http.StatusUnauthorized, failure{Error: "Invalid or expired session", Details: causeText(err)})
-		return false
-	case row == nil || row["is_valid"] != true:
-		sendJSON(w, http.StatusUnauthorized, failure{Error: "Invalid or expired session", Details: "Session not found or no longer valid"})
-		return false
-	case row.integer("current_message_count") >= row.integer("max_messages_per_session"):
-		sendJSON(w, http.StatusTooManyRequests, struct {
-			Error   string `json:"error"`
-			Max     any    `json:"max_messages"`
-			Current any    `json:"current_messages"`
-		}{"Message limit reached for this session", row["max_messages_per_session"], row["current_message_count"]})
-		return false
+// sessionByID reads a session with what belongs to it; nil when it is gone.
+func sessionByID(tx Statements, id any) (*sessionView, error) {
+	session, err := firstRow(tx, TableSessions, Row{"id": id})
+	if err != nil || session == nil {
+		return nil, err
 	}
-	current, limit, reset := h.s.db.rate(token)
-	if current < limit {
-		return true
+	v := &sessionView{session: session}
+	if v.link, err = firstRow(tx, TableLinks, Row{"id": session["link_id"]}); err != nil {
+		return nil, err
 	}
-	sendJSON(w, http.StatusTooManyRequests, struct {
-		Error   string `json:"error"`
-		Current int    `json:"current_count"`
-		Limit   int    `json:"limit_per_minute"`
-		Reset   string `json:"reset_time"`
-	}{"Rate limit exceeded", current, limit, formatInstant(reset)})
-	return false
+	if v.agent, err = firstRow(tx, TableAgents, Row{"id": v.link["agent_id"]}); err != nil {
+		return nil, err
+	}
+	counted, err := tx.Rows(TableMessages, Row{"conversation_id": session["conversation_id"], "role": "user"})
+	v.userMessages = len(counted)
+	return v, err
 }
 
-// rate is check_temp_chat_rate_limit (0012): rows of role user in the current calendar minute of the conversation.
-func (db *DB) rate(token string) (current, limit int, reset time.Time) {
-	_ = db.Tx(func(tx *Tx) error { // the function ignores an error of this RPC
-		minute := tx.now.Truncate(time.Minute)
-		reset = minute.Add(time.Minute)
-		limit = 1
-		v, err := tx.view(token)
-		if err != nil || v == nil {
-			return err
-		}
-		limit = v.link.integer("rate_limit_per_minute")
-		rows, err := tx.Rows(TableMessages, Row{"conversation_id": v.session["conversation_id"], "role": "user"})
-		for _, row := range rows {
-			if !row.instant("created_at").Before(minute) {
-				current++
-			}
-		}
-		return err
-	})
-	return current, limit, reset
-}
-
-// store writes the visitor's row and the session's counters.
-func (h *functionHandler) store(t *turn, token string) (int, any) {
+// storeVisitor writes the visitor's row and the session's counters.
+func (h *functionHandler) storeVisitor(t *turn, sessionID any) (int, any) {
 	var stage string
-	err := h.s.db.Tx(func(tx *Tx) (err error) {
+	err := h.transact(func(tx Statements) (err error) {
 		stage = "Internal server error"
-		if t.view, err = tx.view(token); err != nil || t.view == nil {
+		if t.view, err = sessionByID(tx, sessionID); err != nil || t.view == nil {
 			return err
 		}
 		stage = "Failed to create conversation session"
@@ -222,10 +188,12 @@ func (h *functionHandler) answer(w http.ResponseWriter, t *turn) {
 		panic(http.ErrAbortHandler)
 	}
 	text := h.s.opts.Agent(h.s.ctx, t.text)
-	row := t.agentRow(text, h.s.db.newID(), h.s.opts.Now())
+	row := t.agentRow(text, h.s.opts.NewID(), h.s.opts.Now())
 	insert := func() error {
-		_, err := h.s.db.Insert(TableMessages, row)
-		return err
+		return h.transact(func(tx Statements) error {
+			_, err := tx.Insert(TableMessages, row)
+			return err
+		})
 	}
 	_, lost := faults.fire(RowNotStored, "")
 	late, isLate := faults.fire(ReplyBeforeRow, "")

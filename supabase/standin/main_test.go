@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -13,10 +14,17 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/agentopia/realtime-proxy/supabase/phoenix"
+	"github.com/agentopia/realtime-proxy/supabase/stack"
 	"github.com/agentopia/realtime-proxy/supabase/standin"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	release := stack.Hold()
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		release()
+		os.Exit(code)
+	}))
+}
 
 // pipeListener is a net.Listener without a network, so that a server can run in a synctest bubble.
 type pipeListener struct {
@@ -94,7 +102,8 @@ type client struct {
 	version phoenix.Version
 	frames  chan frame
 	ended   chan struct{}
-	code    int // close code, valid after ended
+	code    int  // close code, valid after ended
+	over    bool // the end has been read from frames
 }
 
 type frame struct {

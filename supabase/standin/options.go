@@ -3,6 +3,7 @@ package standin
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,6 +32,14 @@ type Options struct {
 	ToastBytes     int // a column text above it is left out of updates that do not touch it; 0 means 8192
 	MaxRows        int // most rows of one REST answer; 0 means 1000
 	QueueFrames    int // outbound frames a socket may have waiting before it is dropped; 0 means 8192
+
+	// Source is a database whose changes Realtime sends in place of those of DB; it hands them to Server.Deliver. nil is DB.
+	Source ChangeSource
+	// REST serves /rest/v1 in place of the tables of DB, paths unchanged; HTTP faults strike before it. nil is DB.
+	REST http.Handler
+
+	// Store is where the Edge Functions keep their rows. nil is DB.
+	Store Store
 
 	Relaxed bool // leave out check_content_structure, so that rows like m09 and m12 of the fixture can be stored
 	Strict  bool // UNIQUE (conversation_id) on conversation_sessions

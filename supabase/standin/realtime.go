@@ -94,7 +94,7 @@ func (rt *realtime) commit(changes []change) {
 	for i := range changes {
 		if c := &changes[i]; c.send != nil {
 			rt.sendLocked(c.send, c.at.UnixMilli())
-		} else if rt.s.db.publication[c.table.name()] {
+		} else if rt.sends(c) {
 			rows = append(rows, *c)
 			if late, ok := rt.s.faults.fire(DelayChanges, c.table.def.Name); ok {
 				delay = max(delay, rt.s.opts.PollInterval+late.Delay)
@@ -114,6 +114,14 @@ func (rt *realtime) commit(changes []change) {
 		rt.draining = true
 		go rt.drain()
 	}
+}
+
+// sends reports whether Realtime knows the table of a row change: that of the source, or a published one if there is no source.
+func (rt *realtime) sends(c *change) bool {
+	if rt.s.opts.Source != nil {
+		return c.foreign()
+	}
+	return rt.s.db.publication[c.table.name()]
 }
 
 // drain delivers delayed changes in commit order and ends when there are none left or the server closes.
@@ -155,7 +163,7 @@ type delivery struct {
 }
 
 func (rt *realtime) deliverLocked(c *change) {
-	if c.kind != kindDelete && c.table.def.RLS && c.table.byKey(c.row) == nil {
+	if c.kind != kindDelete && c.table.def.RLS && !c.foreign() && c.table.byKey(c.row) == nil {
 		return // row level security looks at the current table: the row is gone already
 	}
 	deliveries := rt.deliveriesLocked(c)
@@ -199,7 +207,7 @@ func (rt *realtime) deliveriesLocked(c *change) []delivery {
 			r = &rendered
 			renderings[role] = r
 		}
-		if c.kind != kindDelete && !r.unfiltered() && !c.table.readable(role, c.row, now) {
+		if c.kind != kindDelete && !r.unfiltered() && !c.readable(role, now) {
 			continue
 		}
 		if bindings := ch.matching(r); len(bindings) > 0 {

@@ -45,10 +45,26 @@ func recordedTables() []standin.TableDef {
 	}
 }
 
-func (r *replay) insertRow(table string, row standin.Row) string {
-	stored, err := r.server.DB().Insert(table, row)
-	require.NoError(r.t, err)
-	id, _ := stored["id"].(string)
+// recordedDB is the database that the SQL of a recording is done in.
+type recordedDB interface {
+	inTx(func(standin.Statements) error) error
+	truncate(table string)
+}
+
+type memoryDB struct{ *standin.DB }
+
+func (m memoryDB) inTx(fn func(standin.Statements) error) error {
+	return m.Tx(func(tx *standin.Tx) error { return fn(tx) })
+}
+
+func (memoryDB) truncate(string) {} // sends nothing, and no recording looks at the table again
+
+func (r *replay) insertRow(table string, row standin.Row) (id string) {
+	r.transaction(func(tx standin.Statements) error {
+		stored, err := tx.Insert(table, row)
+		id, _ = stored["id"].(string)
+		return err
+	})
 	return id
 }
 
@@ -57,14 +73,20 @@ func (r *replay) insert(table, conversation, content string) string {
 }
 
 func (r *replay) update(table string, where, set standin.Row) {
-	_, err := r.server.DB().Update(table, where, set)
-	require.NoError(r.t, err)
+	r.transaction(func(tx standin.Statements) error {
+		_, err := tx.Update(table, where, set)
+		return err
+	})
 }
 
 func (r *replay) remove(table string, where standin.Row) {
-	_, err := r.server.DB().Delete(table, where)
-	require.NoError(r.t, err)
+	r.transaction(func(tx standin.Statements) error {
+		_, err := tx.Delete(table, where)
+		return err
+	})
 }
+
+func (r *replay) transaction(fn func(standin.Statements) error) { require.NoError(r.t, r.db.inTx(fn)) }
 
 func chatInsert(conversation, content string) func(*replay) {
 	return func(r *replay) { r.row = r.insert("chat_messages_v2", conversation, content) }
@@ -100,7 +122,7 @@ var typesNotes = map[string]func(*replay){
 		r.insertRow("chat_messages_v2", standin.Row{"conversation_id": a, "role": "user"})
 	},
 	"INSERT jsonb scalar null / string / array": func(r *replay) {
-		r.transaction(func(tx *standin.Tx) error {
+		r.transaction(func(tx standin.Statements) error {
 			for _, metadata := range []string{`null`, `"str"`, `[1,2]`} {
 				_, err := tx.Insert("chat_messages_v2", standin.Row{"conversation_id": a, "role": "user", "content": "",
 					"metadata": json.RawMessage(metadata)})
@@ -122,9 +144,9 @@ var typesNotes = map[string]func(*replay){
 	},
 	"INSERT, UPDATE, DELETE on table with REPLICA IDENTITY FULL": func(r *replay) {
 		id := r.insertRow("chat_full", standin.Row{"conversation_id": a, "role": "user", "content": "full", "metadata": map[string]string{"k": "v"}})
-		time.Sleep(20 * time.Millisecond)
+		r.pause(20 * time.Millisecond)
 		r.update("chat_full", standin.Row{"id": id}, standin.Row{"content": "full edited"})
-		time.Sleep(20 * time.Millisecond)
+		r.pause(20 * time.Millisecond)
 		r.remove("chat_full", standin.Row{"id": id})
 	},
 	"table without primary key": func(r *replay) {
@@ -133,7 +155,7 @@ var typesNotes = map[string]func(*replay){
 		r.remove("nopk", nil)
 	},
 	"one transaction: 3 inserts, update, delete": func(r *replay) {
-		r.transaction(func(tx *standin.Tx) error {
+		r.transaction(func(tx standin.Statements) error {
 			var ids []any
 			for _, content := range []string{"tx0", "tx1", "tx2"} {
 				row, err := tx.Insert("chat_messages_v2", standin.Row{"conversation_id": b, "role": "user", "content": content})
@@ -152,7 +174,7 @@ var typesNotes = map[string]func(*replay){
 	},
 	"rolled back transaction (nothing must come)": func(r *replay) {
 		failed := errors.New("undo")
-		err := r.server.DB().Tx(func(tx *standin.Tx) error {
+		err := r.db.inTx(func(tx standin.Statements) error {
 			_, err := tx.Insert("chat_messages_v2", standin.Row{"conversation_id": b, "role": "user", "content": "no"})
 			return errors.Join(err, failed)
 		})
@@ -160,6 +182,7 @@ var typesNotes = map[string]func(*replay){
 	},
 	"TRUNCATE chat_full (what comes?)": func(r *replay) {
 		r.insertRow("chat_full", standin.Row{"conversation_id": a, "role": "user"})
+		r.db.truncate("chat_full")
 	},
 }
 
@@ -179,8 +202,6 @@ func (r *replay) recordedContent(prefix string) string {
 	require.FailNow(r.t, "no such row")
 	return ""
 }
-
-func (r *replay) transaction(fn func(*standin.Tx) error) { require.NoError(r.t, r.server.DB().Tx(fn)) }
 
 // incompressible gives n characters that a database would store out of line.
 func incompressible(n int) string {
@@ -230,7 +251,7 @@ var filterNotes = map[string]func(*replay){
 	},
 	"UPDATE content of a row of A": func(r *replay) {
 		r.row = r.insert("chat_messages_v2", a, "A2")
-		time.Sleep(time.Second)
+		r.pause(time.Second)
 		r.update("chat_messages_v2", standin.Row{"id": r.row}, standin.Row{"content": "A2x"})
 	},
 	"DELETE row of A (replica identity default: old record has only the key; filtered bindings?)": func(r *replay) {
@@ -241,7 +262,7 @@ var filterNotes = map[string]func(*replay){
 var filterInserts = map[string]func(*replay){
 	"twice": func(r *replay) { r.insert("chat_messages_v2", a, "twice") },
 	"and": func(r *replay) {
-		r.transaction(func(tx *standin.Tx) error {
+		r.transaction(func(tx standin.Statements) error {
 			_, err := tx.Insert("chat_messages_v2", standin.Row{"conversation_id": a, "role": "user", "content": "sel1"})
 			if err != nil {
 				return err
@@ -320,7 +341,7 @@ var sendNotes = map[string]func(*replay){
 	},
 	"DELETE": func(r *replay) { r.remove("chat_messages_v2", standin.Row{"id": r.row}) },
 	"one transaction with three INSERTs": func(r *replay) {
-		r.transaction(func(tx *standin.Tx) error {
+		r.transaction(func(tx standin.Statements) error {
 			for _, content := range []string{"tx 0", "tx 1", "tx 2"} {
 				_, err := tx.Insert("chat_messages_v2", standin.Row{"conversation_id": sentConversation, "role": "user", "content": content})
 				if err != nil {

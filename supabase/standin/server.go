@@ -41,7 +41,10 @@ func New(opts Options) (*Server, error) {
 	s.db.SetPublication(TableMessages, TableSessions, TableLinks)
 	s.realtime = newRealtime(s)
 	s.rest = &restHandler{db: s.db, keys: keys, maxRows: opts.MaxRows}
-	s.functions = &functionHandler{s: s}
+	if s.opts.Store == nil {
+		s.opts.Store = memoryStore{s.db}
+	}
+	s.functions = &functionHandler{s: s, store: s.opts.Store}
 	return s, nil
 }
 
@@ -141,7 +144,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case strings.HasPrefix(path, "/rest/v1"):
-		s.rest.ServeHTTP(w, r)
+		s.serveREST(w, r)
 	case strings.HasPrefix(path, "/functions/v1/"):
 		s.functions.ServeHTTP(w, r)
 	case strings.HasPrefix(path, "/realtime/v1/api/"):
@@ -151,6 +154,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.Error(w, "no Route matched with those values", http.StatusNotFound)
 	}
+}
+
+func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
+	if s.opts.REST == nil {
+		s.rest.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Del("Date") // the other server sends its own
+	s.opts.REST.ServeHTTP(w, r)
 }
 
 const badGatewayPage = "<html><head><title>503 Service Temporarily Unavailable</title></head><body>" +

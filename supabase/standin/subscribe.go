@@ -10,6 +10,8 @@ import (
 
 const subscribedText = "Subscribed to PostgreSQL"
 
+const resubscribeDelay = time.Second // while the database cannot be asked; real servers 1-3 s
+
 // subscribeAfter subscribes the bindings of a channel once d has passed. No lock may be held.
 func (rt *realtime) subscribeAfter(c *channel, d time.Duration) {
 	if d <= 0 {
@@ -34,18 +36,17 @@ func (rt *realtime) subscribe(c *channel) {
 	rt.mu.Lock()
 	role := c.claims.role
 	rt.mu.Unlock()
-	where, err := rt.s.db.subscribe(role, c.bindings, func(table string) bool {
-		_, hidden := rt.s.faults.fire(UnpublishedTable, table)
-		return hidden
-	})
+	where, err := rt.subscribeBindings(role, c.bindings)
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if c.ended {
 		return
 	}
-	if err != nil {
+	if text, ok := errors.AsType[wireText](err); ok {
 		c.live = false
-		c.system(phoenix.StatusError, phoenix.ExtensionPostgresChanges, err.Error())
+		c.system(phoenix.StatusError, phoenix.ExtensionPostgresChanges, text.Error())
+	} else if err != nil { // no database: the server tries again in silence
+		c.stops = append(c.stops, rt.s.after(resubscribeDelay, func() { rt.subscribe(c) }))
 	} else {
 		c.where, c.live, c.role = where, true, role
 		c.system(phoenix.StatusOK, phoenix.ExtensionPostgresChanges, subscribedText)

@@ -40,6 +40,8 @@ type Column struct {
 	Scale     int // numeric(p,s); 0 = as given
 	Identity  bool
 	Default   func(Defaults) any
+
+	cast func(text string) (any, error) // reads a filter's literal in place of parse
 }
 
 // Defaults is what column defaults are computed from.

@@ -2,7 +2,6 @@ package standin
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -142,6 +141,9 @@ func (c *Column) canonicalArray(v any) (any, error) {
 
 // parse reads the text form of a scalar, as a filter value or an unknown literal is read.
 func (c *Column) parse(s string) (any, error) {
+	if c.cast != nil {
+		return c.cast(s)
+	}
 	switch c.Type {
 	case "uuid":
 		id, err := uuid.Parse(s)
@@ -238,40 +240,4 @@ func appendValue(dst []byte, v any) []byte {
 		return append(dst, v...)
 	}
 	panic(fmt.Sprintf("standin: %T is not a stored value", v))
-}
-
-// compareValues orders two stored values of one column; neither is nil.
-func compareValues(a, b any) int {
-	switch a := a.(type) {
-	case time.Time:
-		return a.Compare(b.(time.Time))
-	case json.Number:
-		return compareNumbers(a.String(), b.(json.Number).String())
-	case bool:
-		return cmp.Compare(boolRank(a), boolRank(b.(bool)))
-	case json.RawMessage:
-		return bytes.Compare(a, b.(json.RawMessage))
-	}
-	return strings.Compare(a.(string), b.(string))
-}
-
-func boolRank(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func compareNumbers(a, b string) int {
-	x, errX := strconv.ParseInt(a, 10, 64)
-	y, errY := strconv.ParseInt(b, 10, 64)
-	if errX == nil && errY == nil {
-		return cmp.Compare(x, y)
-	}
-	rx, okX := new(big.Rat).SetString(a)
-	ry, okY := new(big.Rat).SetString(b)
-	if !okX || !okY {
-		return strings.Compare(a, b)
-	}
-	return rx.Cmp(ry)
 }
