@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"log/slog"
@@ -8,6 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,17 +23,15 @@ import (
 
 	"github.com/agentopia/realtime-proxy/proxy"
 	"github.com/agentopia/realtime-proxy/proxy/proxytest"
+	"github.com/agentopia/realtime-proxy/supabase/stack"
 	"github.com/agentopia/realtime-proxy/supabase/standin"
 )
 
 func TestMain(m *testing.M) {
+	release := stack.Hold()
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-		if status == 0 {
-			if err := goleak.Find(); err != nil {
-				panic(err)
-			}
-		}
+		release()
+		os.Exit(status)
 	}))
 }
 
@@ -38,9 +40,12 @@ type world struct {
 	t       *testing.T
 	ctx     context.Context
 	standin *standin.Server
-	url     string // of the stand-in
-	fixture *standin.Fixture
-	logs    *syncBuffer
+	// url, serviceKey and anonKey are those of the project.
+	url, serviceKey, anonKey string
+	fixture                  *standin.Fixture
+	logs                     *syncBuffer
+	// store stores a row of the messages table.
+	store func(row standin.Row)
 }
 
 // syncBuffer is a bytes.Buffer for several goroutines.
@@ -67,15 +72,28 @@ func newWorld(t *testing.T, o standin.Options) *world {
 	require.NoError(t, err)
 	fixture, err := up.Seed()
 	require.NoError(t, err)
+	w := serveWorld(t, up, fixture)
+	w.store = func(row standin.Row) {
+		_, err := up.DB().Insert(standin.TableMessages, row)
+		require.NoError(t, err)
+	}
+	return w
+}
+
+// serveWorld puts a stand-in on a port.
+func serveWorld(t *testing.T, up *standin.Server, fixture *standin.Fixture) *world {
 	server := httptest.NewServer(up.Handler())
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	t.Cleanup(func() {
 		cancel()
 		up.Close()
 		server.Close()
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	})
-	return &world{t: t, ctx: ctx, standin: up, url: server.URL, fixture: fixture, logs: &syncBuffer{}}
+	return &world{
+		t: t, ctx: ctx, standin: up, fixture: fixture, logs: &syncBuffer{},
+		url: server.URL, serviceKey: up.ServiceKey(), anonKey: up.AnonKey(),
+	}
 }
 
 // node is one running proxy.
@@ -100,7 +118,7 @@ func (w *world) startCold(change func(*proxy.Options)) *node {
 	operator, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(w.t, err)
 	o := proxy.Options{
-		Supabase: proxy.Supabase{URL: w.url, ServiceRoleKey: w.standin.ServiceKey(), AnonKey: w.standin.AnonKey(), AuthorizePerSecond: 100},
+		Supabase: proxy.Supabase{URL: w.url, ServiceRoleKey: w.serviceKey, AnonKey: w.anonKey, AuthorizePerSecond: 100},
 		Listener: visitors, AdminListener: operator,
 		SendVia: "function",
 		Drain:   proxy.Drain{Period: 100 * time.Millisecond, Max: 5 * time.Second},
@@ -127,12 +145,11 @@ func (n *node) visitor(s standin.FixtureSession) *proxytest.Visitor {
 	return &proxytest.Visitor{Base: n.base, Token: s.Token}
 }
 
-// insert stores a copy of a fixture row as it is, or with a new id and the current time.
+// insert stores a row and returns its id.
 func (w *world) insert(row standin.Row) string {
 	w.t.Helper()
-	stored, err := w.standin.DB().Insert(standin.TableMessages, row)
-	require.NoError(w.t, err)
-	return stored["id"].(string)
+	w.store(row)
+	return row["id"].(string)
 }
 
 // fresh is a copy of a row with an id of its own, created now.
@@ -152,4 +169,21 @@ func (w *world) say(s standin.FixtureSession, text string) string {
 			"temp_session_id": s.ID, "is_anonymous_user": true, "original_role": "user", "temporary_chat": true,
 		}},
 	})
+}
+
+// metric reads a counter or gauge without labels from the admin port.
+func metric(t *testing.T, n *node, name string) float64 {
+	t.Helper()
+	resp, err := http.Get(n.admin + "/metrics")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			value, err := strconv.ParseFloat(text, 64)
+			require.NoError(t, err)
+			return value
+		}
+	}
+	require.Fail(t, "no such metric: "+name)
+	return 0
 }
