@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -48,8 +47,8 @@ func (l *pipeListener) events(t testing.TB, path string) (*eventReader, net.Conn
 func (l *pipeListener) socket(t testing.TB) *peer {
 	t.Helper()
 	conn := l.dial()
-	u := &url.URL{Scheme: "ws", Host: "proxy.test", Path: socketPath}
-	ws, _, err := websocket.NewClient(conn, u, nil, 4096, 4096)
+	d := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return conn, nil }}
+	ws, _, err := d.Dial("ws://proxy.test"+socketPath, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ws.Close() })
 	return &peer{t: t, conn: ws}

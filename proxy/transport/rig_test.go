@@ -48,7 +48,6 @@ type rigBackfiller struct {
 	hub     *chat.Hub
 	mu      sync.Mutex
 	rows    []*chat.Row
-	resumes sync.Map                        // *chat.Attachment to resume
 	join    func() error                    // nil, or what Join returns instead
 	deliver func(ctx context.Context) error // nil, or what comes before a delivery
 	past    []*chat.Event                   // nil, or what History returns instead

@@ -152,9 +152,6 @@ func (k *socket) run(c chat.Credential) {
 	}
 }
 
-// errTooBig is a message over the limit.
-var errTooBig = errors.New("message too big")
-
 // next reads one message of bounded size.
 func (k *socket) next() (kind int, text []byte, err error) {
 	kind, r, err := k.conn.NextReader()

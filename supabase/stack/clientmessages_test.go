@@ -230,4 +230,3 @@ func TestClientInsertsAMessageOnce(t *testing.T) {
 		assert.True(t, rest.MissingColumn(err), "%v", err)
 	})
 }
-
