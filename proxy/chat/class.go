@@ -208,11 +208,13 @@ func (c *class) limit() time.Time {
 	return c.proved
 }
 
-// forget drops rows that no read can bring again: created and arrived before the given time.
+// forget drops rows that no read can bring again: created and arrived before the given time. Messages in the window stay known:
+// those present see them, and must learn of their updates and deletions.
 func (c *class) forget(before time.Time) {
 	at := before.UnixMicro()
+	windowed := c.seq - uint64(c.window.n) // the seq before the window's first
 	for id, k := range c.known {
-		if k.created < at && k.arrived < at {
+		if k.created < at && k.arrived < at && (k.gone || k.seq <= windowed) {
 			delete(c.known, id)
 		}
 	}

@@ -158,7 +158,7 @@ func (c *conversation) drainLocked() {
 func (c *conversation) recoverLocked(rows []*Row, scope *Scope, found func(id string)) (news int) {
 	for _, row := range rows {
 		for _, cl := range c.classes {
-			if cl.building || row.CreatedAt.UnixMicro() < cl.floor {
+			if _, known := cl.known[row.ID]; cl.building || !known && row.CreatedAt.UnixMicro() < cl.floor {
 				continue
 			}
 			m, v := c.hub.opts.Rule.Judge(cl.visitor, row, scope)
@@ -168,6 +168,7 @@ func (c *conversation) recoverLocked(rows []*Row, scope *Scope, found func(id st
 			before := cl.seq
 			cl.apply(row, sourceRecovered, false, m, v)
 			if cl.seq != before {
+				c.activity = c.hub.opts.Now()
 				news++
 				if found != nil {
 					found(row.ID)

@@ -340,7 +340,7 @@ func TestInterestsListWatchedConversations(t *testing.T) {
 }
 
 func TestProvedReadsBoundWhatAClassRemembers(t *testing.T) {
-	n := newNode(t, newClock(), 1, nil)
+	n := newNode(t, newClock(), 1, func(o *chat.Options) { o.WindowEvents = 1 })
 	s := n.join(visitorS(), "", nil, nil)
 	n.Publish(mine("old", start), false)
 	n.clock.advance(20 * time.Minute)
@@ -350,6 +350,33 @@ func TestProvedReadsBoundWhatAClassRemembers(t *testing.T) {
 	assert.Equal(t, 1, known)
 	assert.Zero(t, n.Recover(idC1, []*chat.Row{mine("old", start), mine("young", n.clock.now())}, nil, nil))
 	assert.Equal(t, []string{"message old", "message young"}, s.log())
+}
+
+func TestMessagesInTheWindowAreUpdatedAndDeletedHoweverOldTheyAre(t *testing.T) {
+	n := newNode(t, newClock(), 1, nil)
+	s := n.join(visitorS(), "", nil, nil)
+	n.Publish(mine("a", start), false)
+	n.Publish(mine("b", start.Add(time.Second)), false)
+	n.clock.advance(20 * time.Minute)
+	n.SetProved(idC1, n.clock.now(), 5*time.Minute)
+	assert.Equal(t, []string{"b", "a"}, n.Known(idC1, 10), "newest first")
+	assert.Equal(t, []string{"b"}, n.Known(idC1, 1))
+	assert.Equal(t, 1, n.Recover(idC1, []*chat.Row{changed(mine("a", start), "changed", n.clock.now())}, nil, nil))
+	n.Delete("b")
+	assert.Equal(t, []string{"a"}, n.Known(idC1, 10), "a deleted row does not count as existing")
+	assert.Equal(t, []string{"message a", "message b", "message_updated a", "message_deleted b"}, s.log())
+	assert.Empty(t, n.Known(idC2, 10))
+}
+
+func TestRecoveredRowsCountAsActivity(t *testing.T) {
+	n := newNode(t, newClock(), 1, nil)
+	n.join(visitorS(), "", nil, nil)
+	n.clock.advance(time.Minute)
+	n.Recover(idC1, []*chat.Row{mine("a", start)}, nil, nil)
+	assert.Equal(t, n.clock.now(), n.Interests()[0].Activity)
+	n.clock.advance(time.Minute)
+	n.Recover(idC1, []*chat.Row{mine("a", start)}, nil, nil)
+	assert.Equal(t, n.clock.now().Add(-time.Minute), n.Interests()[0].Activity, "a known row is none")
 }
 
 func TestAClassRemembersABoundedNumberOfRows(t *testing.T) {

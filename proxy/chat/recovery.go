@@ -2,6 +2,7 @@ package chat
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -27,6 +28,29 @@ func (h *Hub) Hold(conversationIDs []string) (release func()) {
 			c.mu.Unlock()
 		}
 	}
+}
+
+// Known returns the ids of the newest rows, at most max, that visitors of the conversation have been shown and that count as
+// existing. Those whose message is in a class's window, and all of the last minutes, are among them.
+func (h *Hub) Known(conversationID string, max int) []string {
+	c := h.find(conversationID)
+	if c == nil {
+		return nil
+	}
+	created := make(map[string]int64)
+	c.mu.Lock()
+	for _, cl := range c.classes {
+		for id, k := range cl.known {
+			if !k.gone && !cl.building {
+				created[id] = k.created
+			}
+		}
+	}
+	c.mu.Unlock()
+	ids := slices.SortedFunc(maps.Keys(created), func(a, b string) int {
+		return cmp.Or(cmp.Compare(created[b], created[a]), cmp.Compare(a, b))
+	})
+	return ids[:min(len(ids), max)]
 }
 
 // WantsScope reports whether judging the rows, which belong to one conversation, takes a scope reading.

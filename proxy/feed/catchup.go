@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -11,69 +10,63 @@ import (
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
 
-const (
-	// readersAtOnce bounds the batched reads of one round.
-	readersAtOnce = 4
-	// settle is how old a row must be before a reconciling read takes it for missing: the channel needs up to 0.6 s.
-	settle = time.Second
-	// reconcileBatches bounds the queries of one reconciling round.
-	reconcileBatches = 5
-	activeFor        = time.Minute
-)
+// readersAtOnce bounds the batched reads of one round.
+const readersAtOnce = 4
 
 // catchUp reads back the conversations from what is proved, gives everybody what they lack, and records what is proved now. Live rows of
-// a conversation wait meanwhile, but not for a reconciling read: where the channel is live, nothing is known to be missing.
-func (f *Feed) catchUp(ctx context.Context, interests []chat.Interest, reconciling bool) error {
-	g, ctx := errgroup.WithContext(ctx)
+// a conversation wait meanwhile, but not for a reconciling read: where the channel is live, nothing is known to be missing. After an
+// entry to live the rows that visitors see are compared as well.
+func (f *Feed) catchUp(ctx context.Context, interests []chat.Interest, kind readKind) error {
+	shown := newComparison(f.hub)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readersAtOnce)
 	slices.SortFunc(interests, func(a, b chat.Interest) int { return a.Proved.Compare(b.Proved) })
 	for batch := range slices.Chunk(interests, maxBatch) {
-		g.Go(func() error { return f.catchUpBatch(ctx, batch, reconciling) })
+		g.Go(func() error { return f.catchUpBatch(gctx, batch, kind, shown) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil || kind != readCatchUp {
+		return err
+	}
+	return f.compare(ctx, shown)
 }
 
-func (f *Feed) catchUpBatch(ctx context.Context, batch []chat.Interest, reconciling bool) error {
+func (f *Feed) catchUpBatch(ctx context.Context, batch []chat.Interest, kind readKind, shown *comparison) error {
 	ids := make([]string, len(batch))
 	for i, in := range batch {
 		ids[i] = in.ConversationID
 	}
-	if !reconciling {
+	if kind != readReconcile {
 		defer f.hub.Hold(ids)()
 	}
-	since := batch[0].Proved.Add(-f.opts.CatchUpOverlap)
-	r, err := f.readSince(ctx, ids, since)
-	if err != nil {
-		return err
+	read := make(map[string]bool)
+	r, err := f.readSince(ctx, ids, batch[0].Proved.Add(-f.opts.CatchUpOverlap))
+	for err == nil {
+		if kind == readCatchUp {
+			noteIDs(read, r)
+		}
+		if err = f.recoverRows(ctx, ids, r, kind); err != nil || r.whole {
+			break
+		}
+		// What is read so far is delivered, so that memory stays bounded.
+		r, err = f.readOn(ctx, ids, r)
 	}
-	for !r.whole {
-		if r, err = f.recoverAndReadOn(ctx, ids, r); err != nil {
-			return err
+	if err == nil && kind == readCatchUp {
+		shown.add(batch, read)
+	}
+	return err
+}
+
+func noteIDs(read map[string]bool, r *reading) {
+	for _, rows := range r.rows {
+		for _, row := range rows {
+			read[row.ID] = true
 		}
 	}
-	return f.recoverRows(ctx, ids, r, reconciling)
 }
 
-// recoverAndReadOn delivers what is read so far and reads the next pages, so that memory stays bounded.
-func (f *Feed) recoverAndReadOn(ctx context.Context, ids []string, r *reading) (*reading, error) {
-	if err := f.recoverRows(ctx, ids, &reading{rows: r.rows}, false); err != nil {
-		return nil, err
-	}
-	next := &reading{rows: make(map[string][]*chat.Row), readAt: r.readAt, last: r.last}
-	p, rows, err := f.readPage(ctx, ids, time.Time{}, r.last)
-	if err != nil {
-		return nil, err
-	}
-	for _, row := range rows {
-		next.rows[row.ConversationID] = append(next.rows[row.ConversationID], row)
-	}
-	next.last, next.whole = p.Last, !p.More
-	return next, nil
-}
-
-// recoverRows gives the rows to the hub with a scope read after them, and records what the reading proved.
-func (f *Feed) recoverRows(ctx context.Context, ids []string, r *reading, reconciling bool) error {
-	if reconciling {
+// recoverRows gives the rows to the hub with a scope read after them, and records what a whole reading proved.
+func (f *Feed) recoverRows(ctx context.Context, ids []string, r *reading, kind readKind) error {
+	if kind == readReconcile {
 		f.leaveYoung(r)
 	}
 	var ask []string
@@ -87,60 +80,71 @@ func (f *Feed) recoverRows(ctx context.Context, ids []string, r *reading, reconc
 		return err
 	}
 	for _, id := range ids {
-		news := f.hub.Recover(id, r.rows[id], scopes[id], f.foundBy(reconciling))
+		news := f.hub.Recover(id, r.rows[id], scopes[id], f.unbrought(r.rows[id], kind))
 		f.metrics.recover(news)
-		if !r.readAt.IsZero() {
+		if r.whole {
 			f.hub.SetProved(id, r.readAt, f.opts.CatchUpOverlap)
 		}
 	}
 	return nil
 }
 
-// leaveYoung drops rows that the channel may still be about to bring.
+// leaveYoung drops rows that the channel may still be about to bring. A row far ahead of the clock would be young for ever.
 func (f *Feed) leaveYoung(r *reading) {
-	edge := f.opts.Store.Now().Add(-settle)
+	now := f.opts.Store.Now()
+	from, to := now.Add(-settle), now.Add(freshFor)
 	for id, rows := range r.rows {
-		r.rows[id] = slices.DeleteFunc(rows, func(row *chat.Row) bool { return row.CreatedAt.After(edge) })
+		r.rows[id] = slices.DeleteFunc(rows, func(row *chat.Row) bool {
+			return row.CreatedAt.After(from) && row.CreatedAt.Before(to)
+		})
 	}
 }
 
-func (f *Feed) foundBy(reconciling bool) func(id string) {
-	if !reconciling {
+// unbrought returns what to call with the rows that a read found before the channel brought them, nil where the channel does not have to:
+// while it is not live, and for rows from before it was.
+func (f *Feed) unbrought(rows []*chat.Row, kind readKind) func(id string) {
+	since := f.liveAt.Load()
+	if kind == readCatchUp || since == 0 {
 		return nil
 	}
-	return f.missing.add
+	return func(id string) {
+		for _, row := range rows {
+			if row.ID == id && row.CreatedAt.UnixMicro() > since {
+				f.missing.add(id, foundRow{at: time.Now(), database: f.opts.Store.Now(), created: row.CreatedAt})
+			}
+		}
+	}
 }
 
 // CatchUp reads back one conversation now, so that whatever was stored before the call has been published.
 func (f *Feed) CatchUp(ctx context.Context, conversationID string) error {
-	for _, in := range f.hub.Interests() {
-		if in.ConversationID == conversationID {
-			return f.refuse(f.catchUp(ctx, []chat.Interest{in}, false))
+	return f.refuse(f.catchUp(ctx, f.interestsOf([]string{conversationID}), readPoll))
+}
+
+// interestsOf returns those of the conversations that are watched.
+func (f *Feed) interestsOf(ids []string) []chat.Interest {
+	return slices.DeleteFunc(f.hub.Interests(), func(in chat.Interest) bool { return !slices.Contains(ids, in.ConversationID) })
+}
+
+// fillGaps reads the conversations whose held rows were dropped.
+func (f *Feed) fillGaps(ctx context.Context) {
+	wait := backoff{min: 200 * time.Millisecond, max: 5 * time.Second, rand: f.opts.Realtime.Rand}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.gaps.ready:
+		}
+		ids := f.gaps.take(maxBatch)
+		if err := f.catchUp(ctx, f.interestsOf(ids), readPoll); err == nil {
+			wait.reset()
+			continue
+		}
+		for _, id := range ids {
+			f.gaps.add(id)
+		}
+		if !sleep(ctx, wait.next()) {
+			return
 		}
 	}
-	return nil
-}
-
-// reconcile reads the conversations that are worth a look while the channel is live: the busy ones first, then the others in turn.
-func (f *Feed) reconcile(ctx context.Context) error {
-	now := f.opts.Store.Now()
-	interests := f.hub.Interests()
-	slices.SortStableFunc(interests, func(a, b chat.Interest) int {
-		return cmp.Or(activeFirst(a, b, now), a.Proved.Compare(b.Proved))
-	})
-	if most := reconcileBatches * maxBatch; len(interests) > most {
-		interests = interests[:most]
-	}
-	return f.catchUp(ctx, interests, true)
-}
-
-func activeFirst(a, b chat.Interest, now time.Time) int {
-	activeA, activeB := now.Sub(a.Activity) < activeFor, now.Sub(b.Activity) < activeFor
-	switch {
-	case activeA == activeB:
-		return 0
-	case activeA:
-		return -1
-	}
-	return 1
 }

@@ -1,21 +1,95 @@
 // Package feed brings rows from Supabase into the hub and makes up for what Realtime does not promise.
 //
-// Two sockets: one with a table-wide binding of the messages table, one with a channel each for endings of sessions and of links. The
-// messages channel is dialing, joined, live or errored (realtime.State); the feed derives from it what visitors are told:
+// Rows come over one way, the messages channel: a socket with a table-wide binding of the messages table, for a moment two while one
+// replaces the other (what comes first wins, the hub drops the second by its id). Endings of sessions and links come over a control
+// socket with a channel each. What the feed takes the messages channel for, and what it does about it, follows one table. An event that is
+// not in the table for a state, or whose condition does not hold, changes nothing.
 //
-//	channel            reads                           state
-//	live               catch-up owed or running        catching_up
-//	live               caught up                       live       (reconciling reads go on)
-//	not live < 2 s     -                               catching_up
-//	not live >= 2 s    every poll interval             polling
+//	state    event        if          next     actions
+//	dialing  accepted     -           joined   -
+//	dialing  confirmed    -           live     drop fresh, catch up
+//	dialing  fresh live   -           live     swap, catch up
+//	joined   confirmed    -           live     drop fresh, catch up
+//	joined   lost         -           dialing  -
+//	joined   fresh live   -           live     swap, catch up
+//	live     confirmed    -           live     catch up
+//	live     lost         -           dialing  -
+//	live     late         -           suspect  read, replace
+//	live     missing      -           suspect  read, replace
+//	live     skipped      backed off  suspect  distrust, read, replace
+//	live     returned     -           suspect  read, replace
+//	live     aged         -           live     replace
+//	live     brought      -           live     trust
+//	live     fresh live   -           live     swap, catch up
+//	suspect  confirmed    -           suspect  read
+//	suspect  lost         -           dialing  -
+//	suspect  returned     -           suspect  read, replace
+//	suspect  brought      no fresh    live     catch up, trust
+//	suspect  due          no fresh    suspect  replace
+//	suspect  fresh live   -           live     swap, catch up
 //
-// Every confirmation of the subscription owes a catch-up, because changes before it may be lost: hold the live rows of a conversation,
-// read back from what is proved, merge by id, release. The same function polls while there is no channel, and reconciles while there
-// is: a row that a reconciling read finds and the channel did not bring is delivered at once, and if the channel does not bring it
-// soon after, the socket is replaced.
+// The states: in dialing there is no channel, because the socket is being opened or the join was refused; in joined the server has
+// accepted the join, which says nothing about changes; in live it has said that the subscription stands; in suspect it has, and is not
+// believed.
 //
-// "Proved" is the database's time at the start of the last read that showed every row of a conversation, never the time of live
-// traffic. Reads go back behind it by the overlap, because a row may be committed later than its created_at.
+// The events:
 //
-// Run owns every goroutine of the package. Join, Deliver, History and CatchUp may be called from any goroutine while Run runs.
+//	accepted    the join was answered
+//	confirmed   the server says that the subscription stands; also when it says so again: changes before it may be lost
+//	lost        the channel or its socket ended; the client dials and joins again by itself
+//	late        a heartbeat has waited 5 s for its answer
+//	missing     a read found rows, and the channel, up to now silent about anything later, has brought neither two of them for 1 s nor one
+//	            for as long as the next read took to come
+//	skipped     the same, but the channel brings later rows: it is alive and has lost some; a fresh one is worth a try ("backed off"), but
+//	            that it brings rows does not count as help
+//	returned    the database or PostgREST reads again after 10 s or more without
+//	aged        the socket is older than Options.Realtime.MaxAge
+//	brought     the socket brought a row within 3 s of its commit
+//	due         the back-off between replacements is over
+//	fresh live  the subscription of the fresh socket stands
+//
+// The actions:
+//
+//	catch up    owe a read of all conversations, with a comparison of the rows that visitors see
+//	read        read all conversations now, and every poll interval from then on
+//	replace     open a fresh socket, unless one is under way or the back-off runs: the old one is kept until the fresh one is live
+//	swap        the fresh socket takes over, the old one is closed 1 s later
+//	drop fresh  give up the fresh socket, if there is one
+//	trust       the socket has proved itself: the next replacement may come 10 s after the last
+//	distrust    replacing did not help: the wait goes on doubling
+//
+// Between replacements lie at least 10 s, which double up to 2 min while the fresh sockets bring nothing either, as under a tripped event
+// limit. Meanwhile rows are read. A row that a slow transaction makes is old when it is committed: it is judged by the time since it
+// was found, and not while the channel is behind, that is, brings rows committed before that.
+//
+// What visitors are told, and what is read:
+//
+//	way                       told         reads
+//	live, catch-up owed       catching_up  the catch-up
+//	live, caught up           live         reconciling reads every ReconcileInterval
+//	not live for < PollAfter  catching_up  none; in suspect at once
+//	not live for longer       polling      polls every PollInterval
+//
+// All three reads are one function: hold the live rows of a conversation (not for reconciling), read back from what is proved, merge by row
+// id, release. "Proved" is the database's time at the start of the last read that showed every row of a conversation, never the time of
+// live traffic. Reads go back behind it by CatchUpOverlap, because a row may be committed later than its created_at. A catch-up
+// also reads by id the newest 500 rows that the visitors of a conversation have been shown and that it did not read anyway: what changed in
+// the gap is updated, what is gone is taken back.
+//
+// # How soon a lost row is found
+//
+// A poll reads every watched conversation. A reconciling round reads at most 5 batches of 100: the active ones (a row within the
+// last minute) first, one batch at least being kept for the others if there are so many, each kind in turn. With A active and Q quiet
+// conversations, and reads that take r, a row that a silent channel does not bring is delivered at the latest
+//
+//	active:  1 s + ReconcileInterval * ceil(A / (500 - min(Q, max(100, 500-A)))) + r
+//	quiet:   1 s + ReconcileInterval * ceil(Q / min(Q, max(100, 500-A))) + r
+//
+// after its creation: 3.5 s + r by default with up to 400 active and 100 quiet ones, and never later for an active one while there are
+// at most 400 of those.
+//
+// # Life cycle
+//
+// New checks and allocates. Run owns every goroutine of the package and returns when all have ended. Join, Deliver, History, CatchUp, State,
+// RTT and Ready may be called from any goroutine while Run runs.
 package feed

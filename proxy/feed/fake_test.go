@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -18,8 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
-	"github.com/agentopia/realtime-proxy/proxy/feed"
-	"github.com/agentopia/realtime-proxy/supabase/realtime"
 	"github.com/agentopia/realtime-proxy/supabase/rest"
 )
 
@@ -38,6 +33,7 @@ type database struct {
 	rows     []map[string]any
 	sessions []rest.Session
 	down     bool
+	noScopes bool // only sessions cannot be read
 	reads    int
 	scopes   int
 	byID     int
@@ -77,6 +73,25 @@ func (d *database) commit(rows ...map[string]any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.rows = append(d.rows, rows...)
+}
+
+// update changes the text of a row.
+func (d *database) update(id int, text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, r := range d.rows {
+		if r["id"] == row(id, "", time.Time{})["id"] {
+			r = row(id, text, createdAt(r))
+			r["updated_at"] = time.Now().UTC().Format(time.RFC3339Nano)
+			d.rows[i] = r
+		}
+	}
+}
+
+func (d *database) remove(id int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rows = slices.DeleteFunc(d.rows, func(r map[string]any) bool { return r["id"] == row(id, "", time.Time{})["id"] })
 }
 
 func (d *database) setDown(down bool) {
@@ -155,7 +170,7 @@ func (d *database) SessionsOfConversations(_ context.Context, ids []string) ([]r
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.scopes++
-	if d.down {
+	if d.down || d.noScopes {
 		return nil, errDown
 	}
 	return slices.DeleteFunc(slices.Clone(d.sessions), func(s rest.Session) bool { return !slices.Contains(ids, s.ConversationID) }), nil
@@ -173,28 +188,6 @@ func marshal(v any) json.RawMessage {
 	return b
 }
 
-// newFeed makes a feed whose sockets never connect: tests play the messages socket through its handler.
-func newFeed(t *testing.T, d *database, logs io.Writer) *feed.Feed {
-	t.Helper()
-	signer, err := chat.NewSigner([]byte("a key of the tests, long enough"))
-	require.NoError(t, err)
-	if logs == nil {
-		logs = io.Discard
-	}
-	f, err := feed.New(feed.Options{
-		Store:  d,
-		Hub:    chat.Options{Signer: signer, Epoch: uint64(time.Now().UnixNano())},
-		Tables: feed.Tables{Schema: "public", Messages: "chat_messages_v2", Sessions: "temporary_chat_sessions", Links: "temporary_chat_links"},
-		Realtime: realtime.Options{
-			URL: "http://upstream.test", Key: "sb_secret_test",
-			NetDial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route") },
-		},
-		Logger: slog.New(slog.NewTextHandler(logs, nil)),
-	})
-	require.NoError(t, err)
-	return f
-}
-
 func visitor() *chat.Visitor {
 	return &chat.Visitor{
 		SessionID: sessionID, ConversationID: conversation, AgentID: agentID, LinkID: linkID, LinkKnown: true,
@@ -208,7 +201,7 @@ type stream struct {
 	got  []*chat.Event
 }
 
-func join(t *testing.T, f *feed.Feed, cursor string) *stream {
+func join(t *testing.T, f *node, cursor string) *stream {
 	t.Helper()
 	s := &stream{wake: make(chan struct{}, 1)}
 	att, err := f.Join(t.Context(), visitor(), cursor, chat.SubscriberOptions{
@@ -225,7 +218,7 @@ func join(t *testing.T, f *feed.Feed, cursor string) *stream {
 }
 
 // texts waits until the feed is at rest, takes what is queued and returns the texts of all that was ever delivered; a recovered one is prefixed with +, a replayed
-// one with *.
+// one with *, an update with ~, and a deletion shows the end of the id.
 func (s *stream) texts() []string {
 	synctest.Wait()
 	select {
@@ -248,6 +241,12 @@ func (s *stream) texts() []string {
 		if e.Message.Replayed {
 			mark = "*"
 		}
+		switch e.Kind {
+		case chat.KindUpdated:
+			mark += "~"
+		case chat.KindDeleted:
+			mark += "-" + e.Message.ID[len(e.Message.ID)-1:]
+		}
 		out = append(out, mark+e.Message.Content)
 	}
 	return out
@@ -258,19 +257,6 @@ func (s *stream) cursor() string {
 		return s.att.Cursor()
 	}
 	return s.got[len(s.got)-1].Cursor
-}
-
-// live plays the channel's confirmation, bring an INSERT.
-func live(f *feed.Feed) {
-	f.MessagesHandler().OnStatus(realtime.Status{State: realtime.StateLive})
-}
-
-func lost(f *feed.Feed, err error) {
-	f.MessagesHandler().OnStatus(realtime.Status{State: realtime.StateErrored, Err: err})
-}
-
-func bring(f *feed.Feed, r map[string]any) {
-	f.MessagesHandler().OnChange(realtime.Change{Type: "INSERT", Table: "chat_messages_v2", Record: marshal(r)})
 }
 
 func uuid(i int) string { return fmt.Sprintf("70000000-0000-4000-8000-%012d", i) }

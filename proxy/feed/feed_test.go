@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/agentopia/realtime-proxy/proxy/chat"
 	"github.com/agentopia/realtime-proxy/proxy/feed"
 	"github.com/agentopia/realtime-proxy/supabase/realtime"
 	"github.com/agentopia/realtime-proxy/supabase/rest"
@@ -21,7 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // inBubble runs the feed in virtual time and stops it at the end.
-func inBubble(t *testing.T, d *database, test func(t *testing.T, f *feed.Feed)) {
+func inBubble(t *testing.T, d *database, test func(t *testing.T, f *node)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(t, d, nil)
 		stop := start(t, f)
@@ -30,10 +29,10 @@ func inBubble(t *testing.T, d *database, test func(t *testing.T, f *feed.Feed)) 
 	})
 }
 
-func start(t *testing.T, f *feed.Feed) (stop func()) {
+func start(t *testing.T, f *node) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { f.RunReads(ctx) })
+	wg.Go(func() { assert.NoError(t, f.Run(ctx)) })
 	return func() {
 		cancel()
 		wg.Wait()
@@ -42,7 +41,7 @@ func start(t *testing.T, f *feed.Feed) (stop func()) {
 
 func TestRowsThatAreThereBeforeTheJoinAreNotShown(t *testing.T) {
 	d := newDatabase()
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		d.commit(row(1, "before", time.Now().Add(-time.Minute)))
 		live(f)
 		synctest.Wait()
@@ -59,7 +58,7 @@ func TestRowsThatAreThereBeforeTheJoinAreNotShown(t *testing.T) {
 func TestALongBaselineIsReadToItsEnd(t *testing.T) {
 	d := newDatabase()
 	d.pageRows = 3
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		for i := range 100 {
 			d.commit(row(i, "before", time.Now().Add(time.Duration(i-100)*time.Second)))
 		}
@@ -74,7 +73,7 @@ func TestALongBaselineIsReadToItsEnd(t *testing.T) {
 
 func TestWithoutRealtimeRowsComeByPolling(t *testing.T) {
 	d := newDatabase()
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		assert.Equal(t, feed.StateCatchingUp, f.State())
 		s := join(t, f, "")
 		time.Sleep(3 * time.Second)
@@ -90,7 +89,7 @@ func TestWithoutRealtimeRowsComeByPolling(t *testing.T) {
 
 func TestEveryConfirmationOwesACatchUp(t *testing.T) {
 	d := newDatabase()
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		live(f)
 		s := join(t, f, "")
 		for i := range 3 {
@@ -106,7 +105,7 @@ func TestEveryConfirmationOwesACatchUp(t *testing.T) {
 
 func TestRecoveredRowsGoAheadOfLiveRowsHeldBehindTheRead(t *testing.T) {
 	d := newDatabase()
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		live(f)
 		synctest.Wait()
 		s := join(t, f, "")
@@ -128,61 +127,9 @@ func TestRecoveredRowsGoAheadOfLiveRowsHeldBehindTheRead(t *testing.T) {
 	})
 }
 
-func TestResumeOnAnotherNodeBringsExactlyWhatWasMissed(t *testing.T) {
-	d := newDatabase()
-	synctest.Test(t, func(t *testing.T) {
-		first := newFeed(t, d, nil)
-		stop := start(t, first)
-		live(first)
-		synctest.Wait()
-		s := join(t, first, "")
-		seen := row(1, "seen", time.Now())
-		d.commit(seen)
-		bring(first, seen)
-		require.Equal(t, []string{"seen"}, s.texts())
-		cursor := s.cursor()
-		stop()
-
-		time.Sleep(10 * time.Minute)
-		d.commit(row(2, "missed", time.Now()), row(3, "missed too", time.Now().Add(time.Millisecond)))
-		d.commit(row(4, "committed late", time.Now().Add(-10*time.Minute-30*time.Second)))
-		second := newFeed(t, d, nil)
-		defer start(t, second)()
-		live(second)
-		s = join(t, second, cursor)
-		assert.True(t, s.att.Resumed())
-		assert.Equal(t, []string{"+committed late", "+missed", "+missed too"}, s.texts())
-
-		again := join(t, second, s.cursor())
-		assert.Empty(t, again.texts(), "nothing twice")
-	})
-}
-
-func TestLongBacklogIsReadPageByPage(t *testing.T) {
-	d := newDatabase()
-	d.pageRows = 7
-	synctest.Test(t, func(t *testing.T) {
-		first := newFeed(t, d, nil)
-		stop := start(t, first)
-		live(first)
-		synctest.Wait()
-		cursor := join(t, first, "").cursor()
-		stop()
-		time.Sleep(time.Second)
-		for i := range 200 {
-			d.commit(row(i, "m", time.Now().Add(time.Duration(i)*time.Millisecond)))
-		}
-		time.Sleep(time.Hour)
-		second := newFeed(t, d, nil)
-		defer start(t, second)()
-		live(second)
-		assert.Len(t, join(t, second, cursor).texts(), 200)
-	})
-}
-
 func TestUntaggedRowsWaitForAScopeReadAfterThem(t *testing.T) {
 	d := newDatabase()
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		live(f)
 		synctest.Wait()
 		s := join(t, f, "")
@@ -205,7 +152,7 @@ func TestUntaggedRowsWaitForAScopeReadAfterThem(t *testing.T) {
 
 func TestUntaggedRowsAreHeldWhileTheScopeCannotBeRead(t *testing.T) {
 	d := newDatabase()
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		live(f)
 		synctest.Wait()
 		s := join(t, f, "")
@@ -224,14 +171,14 @@ func TestUntaggedRowsAreHeldWhileTheScopeCannotBeRead(t *testing.T) {
 
 func TestIncompleteRowsAreReadById(t *testing.T) {
 	d := newDatabase()
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		live(f)
 		synctest.Wait()
 		s := join(t, f, "")
 		whole := row(1, "a megabyte", time.Now())
 		d.commit(whole)
 		cut := map[string]any{"id": whole["id"], "conversation_id": conversation, "created_at": whole["created_at"]}
-		f.MessagesHandler().OnChange(realtime.Change{
+		f.socket(-1).OnChange(realtime.Change{
 			Type: "INSERT", Record: marshal(cut), Errors: []string{"Error 413: Payload Too Large"},
 		})
 		bring(f, row(2, "behind it", time.Now()))
@@ -244,11 +191,11 @@ func TestIncompleteRowsAreReadById(t *testing.T) {
 
 func TestWithheldChangesGoNowhere(t *testing.T) {
 	d := newDatabase()
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		live(f)
 		synctest.Wait()
 		s := join(t, f, "")
-		f.MessagesHandler().OnChange(realtime.Change{
+		f.socket(-1).OnChange(realtime.Change{
 			Type: "INSERT", Record: marshal(row(1, "x", time.Now())), Errors: []string{"Error 401: Unauthorized"},
 		})
 		synctest.Wait()
@@ -258,74 +205,13 @@ func TestWithheldChangesGoNowhere(t *testing.T) {
 
 func TestReconcilingReadFindsWhatADeafChannelDoesNotBring(t *testing.T) {
 	d := newDatabase()
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
+	inBubble(t, d, func(t *testing.T, f *node) {
 		live(f)
 		synctest.Wait()
 		s := join(t, f, "")
 		d.commit(row(1, "unbrought", time.Now()))
 		time.Sleep(5 * time.Second)
 		assert.Equal(t, []string{"+unbrought"}, s.texts())
-	})
-}
-
-func TestHistoryHoldsTheNewestVisibleRowsOldestFirst(t *testing.T) {
-	d := newDatabase()
-	d.pageRows = 5
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
-		for i := range 12 {
-			r := row(i, string(rune('a'+i)), time.Now().Add(time.Duration(i-20)*time.Minute))
-			if i%2 == 1 {
-				r["sender_user_id"] = "50000000-0000-4000-8000-0000000000ff"
-			}
-			d.commit(r)
-		}
-		live(f)
-		s := join(t, f, "")
-		events, err := f.History(t.Context(), s.att, 4)
-		require.NoError(t, err)
-		var texts []string
-		for _, e := range events {
-			texts = append(texts, e.Message.Content)
-		}
-		assert.Equal(t, []string{"e", "g", "i", "k"}, texts)
-	})
-}
-
-func TestJoinIsRefusedWhileTheDatabaseIsAway(t *testing.T) {
-	d := newDatabase()
-	d.down = true
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
-		_, err := f.Join(t.Context(), visitor(), "", chat.SubscriberOptions{Wake: func() {}, MaxBytes: 1, MaxEvents: 1})
-		var refusal *chat.Refusal
-		require.ErrorAs(t, err, &refusal)
-		assert.Equal(t, 503, refusal.Status)
-		assert.Positive(t, refusal.RetryAfter)
-		assert.False(t, f.Hub().Watched(conversation) && len(f.Hub().Interests()) > 0, "nothing is left of the attempt")
-	})
-}
-
-func TestAStormOfJoinsSharesReads(t *testing.T) {
-	d := newDatabase()
-	d.delay = 5 * time.Millisecond
-	inBubble(t, d, func(t *testing.T, f *feed.Feed) {
-		live(f)
-		synctest.Wait()
-		before, _, _ := d.counts()
-		var wg sync.WaitGroup
-		for i := range 1000 {
-			wg.Go(func() {
-				v := visitor()
-				v.ConversationID = uuid(i)
-				v.SessionID = uuid(i)
-				a, err := f.Join(t.Context(), v, "", chat.SubscriberOptions{Wake: func() {}, MaxBytes: 1 << 20, MaxEvents: 10})
-				if assert.NoError(t, err) {
-					a.Close()
-				}
-			})
-		}
-		wg.Wait()
-		after, _, _ := d.counts()
-		assert.LessOrEqual(t, after-before, 20)
 	})
 }
 

@@ -2,112 +2,208 @@ package feed
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
-// loop decides when to read: after every entry to live, while the channel is not live, and now and then while it is.
+const (
+	// heartbeatLate is when a heartbeat counts as late; answers take milliseconds.
+	heartbeatLate = 5 * time.Second
+	// lookEvery is how often the loop looks at what nobody signals: heartbeats, and rows that stay missing.
+	lookEvery  = time.Second
+	sweepEvery = 5 * time.Second
+)
+
+// loop drives the machine: it tells it what happened to the sockets and the reads, opens and closes sockets, and begins reads.
+type loop struct {
+	f       *Feed
+	ctx     context.Context
+	m       *machine
+	current *socket
+	fresh   *socket // nil when none is under way
+	old     *socket // was replaced and goes at oldUntil; nil when none is left
+	wg      sync.WaitGroup
+	done    chan bool // one slot: whether the running read worked
+	sweepAt time.Time
+
+	oldUntil time.Time
+}
+
+// loop runs until ctx ends, and then until the sockets and the running read have ended.
 func (f *Feed) loop(ctx context.Context) {
-	l := &loopState{f: f, lostAt: time.Now(), retry: backoff{min: 200 * time.Millisecond, max: 5 * time.Second, rand: f.opts.Realtime.Rand}}
-	timer := time.NewTimer(f.opts.PollAfter)
+	now := time.Now()
+	l := &loop{f: f, ctx: ctx, current: f.current.Load(), done: make(chan bool, 1), sweepAt: now.Add(sweepEvery)}
+	l.m = newMachine(timing{
+		pollAfter: f.opts.PollAfter, pollInterval: f.opts.PollInterval, reconcileInterval: f.opts.ReconcileInterval,
+		maxAge: f.opts.Realtime.MaxAge, rand: f.opts.Realtime.Rand,
+	}, now)
+	defer l.wg.Wait()
+	l.start(l.current)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.wake:
+		case ok := <-l.done:
+			l.m.end(ok, time.Now())
 		case <-timer.C:
 		}
-		timer.Reset(l.step(ctx))
+		timer.Reset(l.step(time.Now()))
 	}
-}
-
-// loopState is owned by loop.
-type loopState struct {
-	f        *Feed
-	caughtUp uint64    // the entry to live that was caught up with
-	wasLive  bool      // at the last step
-	lostAt   time.Time // when live was lost; proxy's clock
-	nextRead time.Time
-	sweepAt  time.Time
-	retry    backoff
 }
 
 // step does what is due and returns how long to wait.
-func (l *loopState) step(ctx context.Context) time.Duration {
-	f, now := l.f, time.Now()
-	if now.After(l.sweepAt) {
-		f.hub.Sweep()
-		l.sweepAt = now.Add(5 * time.Second)
+func (l *loop) step(now time.Time) time.Duration {
+	if !now.Before(l.sweepAt) {
+		l.f.hub.Sweep()
+		l.sweepAt = now.Add(sweepEvery)
 	}
-	live := f.live.Load()
-	if l.wasLive && !live {
-		l.lostAt = now
+	if l.old != nil && !now.Before(l.oldUntil) {
+		l.retire()
+	}
+	for _, e := range l.current.news() {
+		l.apply(e, now)
+	}
+	if l.fresh != nil && l.fresh.takeLive() {
+		l.apply(evFreshLive, now)
+	}
+	for _, e := range l.observe(now) {
+		l.apply(e, now)
+	}
+	for _, e := range l.m.overdue(now) {
+		l.apply(e, now)
+	}
+	l.f.setState(l.m.told(now))
+	if kind := l.m.due(now); kind != readNothing {
+		l.read(kind, now)
+	}
+	return l.wait(now)
+}
+
+func (l *loop) wait(now time.Time) time.Duration {
+	next := earlier(l.m.wake(now), l.sweepAt)
+	if l.m.state == wayLive {
+		next = earlier(next, now.Add(lookEvery))
+	}
+	if l.old != nil {
+		next = earlier(next, l.oldUntil)
+	}
+	return max(next.Sub(now), time.Millisecond)
+}
+
+// observe returns what nobody reports as an event of its own.
+func (l *loop) observe(now time.Time) (events []event) {
+	f := l.f
+	if f.health.takeReturned() {
+		events = append(events, evReturned)
+	}
+	freshAt := time.Unix(0, l.current.freshAt.Load())
+	switch l.m.state {
+	case waySuspect:
+		if freshAt.After(l.m.since) {
+			events = append(events, evBrought)
+		}
+	case wayLive:
+		if !l.m.trusted && freshAt.After(l.m.socketSince) {
+			events = append(events, evBrought)
+		}
+		if l.current.wire.HeartbeatPending() >= heartbeatLate {
+			events = append(events, evLate)
+		}
+		if e, rows, against := f.missing.verdict(now, f.opts.ReconcileInterval); against {
+			f.metrics.missed(rows)
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// apply takes an event to the machine and does what follows for the sockets.
+func (l *loop) apply(e event, now time.Time) {
+	f, before := l.f, l.m.state
+	todo := l.m.on(e, now)
+	if l.m.state == waySuspect && before != waySuspect {
+		f.metrics.suspect(e)
+		f.log.Warn("the messages channel is not believed", "reason", reasons[e])
+	}
+	for _, a := range todo {
+		switch a {
+		case actReplace:
+			l.open()
+		case actSwap:
+			l.swap()
+		case actDropFresh:
+			l.fresh.stop()
+			l.fresh = nil
+		}
+	}
+	f.doubted.Store(l.m.state == waySuspect)
+	switch {
+	case l.m.state != wayLive:
+		f.liveAt.Store(0)
+	case e == evConfirmed || e == evFreshLive || before != wayLive:
 		f.missing.reset()
+		f.liveAt.Store(f.opts.Store.Now().UnixMicro())
 	}
-	l.wasLive = live
-	l.fillGaps(ctx)
-	if live {
-		return l.stepLive(ctx)
-	}
-	return l.stepAway(ctx, now)
 }
 
-func (l *loopState) stepLive(ctx context.Context) time.Duration {
-	f := l.f
-	entered := f.entered.Load()
-	if l.caughtUp != entered {
-		f.setState(StateCatchingUp)
-		if err := f.catchUp(ctx, f.hub.Interests(), false); err != nil {
-			return l.retry.next()
+// reasons are the words for log and metric.
+var reasons = map[event]string{
+	evLate: "heartbeat_late", evMissing: "rows_missing", evSkipped: "rows_skipped", evReturned: "database_returned",
+}
+
+// open begins with a fresh socket beside the current one.
+func (l *loop) open() {
+	fresh, err := l.f.newSocket()
+	if err != nil { // the same options made the first one
+		l.f.log.Error("no fresh socket", "err", err)
+		l.m.fresh = false
+		return
+	}
+	l.fresh = fresh
+	l.start(fresh)
+}
+
+// swap lets the fresh socket take over. The old one stays for what was committed before and is on its way.
+func (l *loop) swap() {
+	l.f.metrics.replace()
+	l.f.log.Info("a fresh socket has taken over")
+	if l.old != nil {
+		l.retire()
+	}
+	l.old, l.oldUntil = l.current, time.Now().Add(settle)
+	l.current, l.fresh = l.fresh, nil
+	l.f.current.Store(l.current)
+}
+
+func (l *loop) retire() {
+	l.old.stop()
+	l.old = nil
+}
+
+func (l *loop) start(s *socket) {
+	ctx, cancel := context.WithCancel(l.ctx)
+	s.stop = cancel
+	l.wg.Go(func() {
+		defer cancel()
+		if err := s.wire.Run(ctx); err != nil {
+			l.f.log.Error("socket ended", "err", err)
 		}
-		l.caughtUp = entered
-		l.nextRead = time.Now().Add(f.opts.ReconcileInterval)
-	}
-	if !f.live.Load() {
-		return 0 // lost again meanwhile
-	}
-	f.setState(StateLive)
-	if wait := time.Until(l.nextRead); wait > 0 {
-		return wait
-	}
-	l.nextRead = time.Now().Add(f.opts.ReconcileInterval)
-	overdue := f.missing.overdue(settle)
-	if err := f.reconcile(ctx); err != nil {
-		return l.retry.next()
-	}
-	l.retry.reset()
-	if overdue > 0 {
-		f.metrics.suspect()
-		f.log.Warn("the channel is joined but does not bring rows: replacing the socket", "rows", overdue)
-		f.messages.Reconnect("rows missing")
-	}
-	return f.opts.ReconcileInterval
+	})
 }
 
-func (l *loopState) stepAway(ctx context.Context, now time.Time) time.Duration {
-	f := l.f
-	if wait := f.opts.PollAfter - now.Sub(l.lostAt); wait > 0 {
-		f.setState(StateCatchingUp)
-		return wait
-	}
-	f.setState(StatePolling)
-	if wait := time.Until(l.nextRead); wait > 0 {
-		return wait
-	}
-	l.nextRead = time.Now().Add(f.opts.PollInterval)
-	if err := f.catchUp(ctx, f.hub.Interests(), false); err != nil {
-		return l.retry.next()
-	}
-	l.retry.reset()
-	return f.opts.PollInterval
-}
-
-// fillGaps reads the conversations whose held rows were dropped.
-func (l *loopState) fillGaps(ctx context.Context) {
-	for _, id := range l.f.gaps.take(maxBatch) {
-		if err := l.f.CatchUp(ctx, id); err != nil && ctx.Err() == nil {
-			l.f.gaps.add(id)
-			return
+// read begins a read. Its end comes through done.
+func (l *loop) read(kind readKind, now time.Time) {
+	l.m.begin(kind, now)
+	l.wg.Go(func() {
+		var err error
+		if kind == readReconcile {
+			err = l.f.reconcile(l.ctx)
+		} else {
+			err = l.f.catchUp(l.ctx, l.f.hub.Interests(), kind)
 		}
-	}
+		l.done <- err == nil
+	})
 }

@@ -1,60 +1,13 @@
 package feed
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 	"github.com/agentopia/realtime-proxy/supabase/realtime"
 )
-
-// newMessagesClient makes the socket with the one table-wide binding of the messages table. Other bindings have sockets of their
-// own, because a refused join freezes its socket for five seconds.
-func (f *Feed) newMessagesClient() (*realtime.Client, error) {
-	o := f.opts.Realtime
-	t := f.opts.Tables
-	o.Channels = []realtime.ChannelSpec{{
-		Topic:    randomTopic("messages"),
-		Bindings: []realtime.Binding{{Event: "*", Schema: t.Schema, Table: t.Messages}},
-	}}
-	o.Handler = (*messagesHandler)(f)
-	o.Logger = f.opts.Logger.With("socket", "messages")
-	return realtime.New(o)
-}
-
-// messagesHandler is the Feed as the messages socket sees it.
-type messagesHandler Feed
-
-// OnStatus follows the channel. Every confirmation of the subscription, also a repeated one, owes a catch-up: the server may have
-// dropped changes before it.
-func (h *messagesHandler) OnStatus(s realtime.Status) {
-	f := (*Feed)(h)
-	switch {
-	case s.State == realtime.StateLive:
-		f.explained = ""
-		f.live.Store(true)
-		f.entered.Add(1)
-	default:
-		f.live.Store(false)
-		f.explain(s.Err)
-	}
-	f.signal()
-}
-
-// explain says once what a person must do about a refusal.
-func (f *Feed) explain(err error) {
-	switch {
-	case err == nil || err.Error() == f.explained:
-	case realtime.NotPublished(err):
-		f.explained = err.Error()
-		f.log.Error("the messages table is not published: new messages come by polling until it is",
-			"remedy", publishSQL(f.opts.Tables.Schema, f.opts.Tables.Messages))
-	case realtime.IsConfiguration(err):
-		f.explained = err.Error()
-		f.log.Error("realtime refuses the proxy: new messages come by polling", "err", err)
-	}
-}
 
 func publishSQL(schema, table string) string {
 	return "alter publication supabase_realtime add table " + quoteIdent(schema) + "." + quoteIdent(table) + ";"
@@ -73,9 +26,10 @@ func quoteIdent(name string) string {
 }
 
 // OnChange takes a change of the messages table into the hub.
-func (h *messagesHandler) OnChange(c realtime.Change) {
-	f := (*Feed)(h)
+func (s *socket) OnChange(c realtime.Change) {
+	f := s.feed
 	f.metrics.change()
+	s.noteChange(c)
 	columns := f.opts.Tables.MessageColumns
 	if c.Type == "DELETE" {
 		if id, ok := chat.ScanString(c.OldRecord, columns.Name("id")); ok {
@@ -98,15 +52,30 @@ func (h *messagesHandler) OnChange(c realtime.Change) {
 	if err != nil {
 		f.log.Warn("unreadable row", "err", err)
 		f.gaps.add(id)
-		f.signal()
 		return
 	}
-	f.missing.brought(row.ID)
+	f.missing.bring(row.ID)
 	if row.Partial || slices.ContainsFunc(c.Errors, tooLarge) {
 		f.repair(row)
 		return
 	}
 	f.hub.Publish(row, c.Type == "UPDATE")
+}
+
+// noteChange notes how far the channel is.
+func (s *socket) noteChange(c realtime.Change) {
+	f, now := s.feed, time.Now()
+	commit, err := time.Parse(time.RFC3339Nano, c.CommitTimestamp)
+	if err != nil {
+		commit = time.Time{} // withheld changes have none
+	}
+	f.missing.note(now, commit)
+	if err == nil && f.opts.Store.Now().Sub(commit) < freshFor {
+		s.freshAt.Store(now.UnixNano())
+		if f.doubted.Load() {
+			f.signal()
+		}
+	}
 }
 
 func refused(errs []string) bool {
@@ -116,6 +85,3 @@ func refused(errs []string) bool {
 }
 
 func tooLarge(s string) bool { return strings.HasPrefix(s, "Error 413") }
-
-// OnBroadcast ignores broadcasts: nobody sends any on this topic.
-func (h *messagesHandler) OnBroadcast(string, string, json.RawMessage, json.RawMessage) {}

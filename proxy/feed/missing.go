@@ -5,47 +5,99 @@ import (
 	"time"
 )
 
-// maxMissing bounds the rows that are remembered as not brought by the channel.
-const maxMissing = 10_000
+const (
+	// maxMissing bounds the rows that are remembered as not brought by the channel.
+	maxMissing = 10_000
+	// maxBrought bounds the ids that are remembered as brought; the older half is forgotten first.
+	maxBrought = 20_000
+	// settle is how long a channel may take for a row, from its creation or from when a read found it: real ones need up to 0.6 s.
+	settle = time.Second
+	// freshFor is how soon after its commit a row comes over a channel that keeps up, clock errors included.
+	freshFor = 3 * time.Second
+)
 
-// missingRows are rows that a reconciling read found and the channel has not brought. A healthy channel brings each of them within
-// a second or so; one that does not has gone deaf.
+// missingRows are rows that a read found and the channel has not brought. A read may be a moment ahead of the channel, and a slow
+// transaction makes a row that is old when it is committed; a row is therefore judged by the time since it was found. While the channel
+// brings rows committed before that, it is behind, not deaf.
 type missingRows struct {
 	mu    sync.Mutex
-	found map[string]time.Time // when, on the proxy's clock
+	found map[string]foundRow
+	// brought are ids that the channel brought lately, in two generations: a read may show what still waits for a scope.
+	brought, before map[string]struct{}
+	broughtAt       time.Time // of the last change, proxy's clock
+	commit          time.Time // the greatest commit time of a change, database's clock
 }
 
-func newMissingRows() *missingRows { return &missingRows{found: make(map[string]time.Time)} }
+type foundRow struct {
+	at       time.Time // proxy's clock
+	database time.Time // the same on the database's clock
+	created  time.Time // its created_at
+}
 
-func (m *missingRows) add(id string) {
+func newMissingRows() *missingRows {
+	return &missingRows{found: make(map[string]foundRow), brought: make(map[string]struct{})}
+}
+
+// add notes that a read found a row, unless the channel has brought it.
+func (m *missingRows) add(id string, f foundRow) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, ok := m.brought[id]; ok {
+		return
+	}
+	if _, ok := m.before[id]; ok {
+		return
+	}
 	if _, ok := m.found[id]; !ok && len(m.found) < maxMissing {
-		m.found[id] = time.Now()
+		m.found[id] = f
 	}
 }
 
-// brought notes that the channel brought a row.
-func (m *missingRows) brought(id string) {
+// note takes a change of any conversation; commit may be zero.
+func (m *missingRows) note(now, commit time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broughtAt, m.commit = now, later(m.commit, commit)
+}
+
+// bring notes that the channel brought a row.
+func (m *missingRows) bring(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.found, id)
+	if len(m.brought) >= maxBrought/2 {
+		m.before, m.brought = m.brought, make(map[string]struct{})
+	}
+	m.brought[id] = struct{}{}
 }
 
-// overdue counts the rows that have been missing for at least age, and forgets all when there are any: they have told their story.
-func (m *missingRows) overdue(age time.Duration) int {
+// verdict judges the rows that have been missing for longer than settle: two of them, or one that was missing at the next read too,
+// which comes every interval, speak against the channel. Then all are forgotten: they have told their story. The event is evSkipped when
+// the channel has brought changes committed after each of them was created.
+func (m *missingRows) verdict(now time.Time, interval time.Duration) (e event, rows int, against bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := 0
-	for _, at := range m.found {
-		if time.Since(at) >= age {
-			n++
+	skipped, lasting := 0, false
+	for _, f := range m.found {
+		age := now.Sub(f.at)
+		behind := now.Sub(m.broughtAt) < settle && m.broughtAt.After(f.at) && m.commit.Before(f.database)
+		if age < settle || behind {
+			continue
+		}
+		rows++
+		lasting = lasting || age >= interval
+		if m.commit.After(f.created) {
+			skipped++
 		}
 	}
-	if n > 0 {
-		clear(m.found)
+	if rows < 2 && !lasting {
+		return 0, 0, false
 	}
-	return n
+	clear(m.found)
+	if skipped == rows {
+		return evSkipped, rows, true
+	}
+	return evMissing, rows, true
 }
 
 func (m *missingRows) reset() {

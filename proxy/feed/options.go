@@ -44,8 +44,8 @@ type Options struct {
 	Store Store
 	// Hub configures the hub that the feed makes; its OnScopeNeeded and OnGap are the feed's own.
 	Hub chat.Options
-	// Realtime holds what both sockets share: URL, Key, Version, Heartbeat, MaxAge, UnpublishedRetry, NetDial, Rand. The feed fills
-	// in the channels and the handlers.
+	// Realtime holds what the sockets share: URL, Key, Version, Heartbeat, MaxAge, UnpublishedRetry, NetDial, Rand. The feed fills
+	// in the channels and the handlers. A messages socket that reaches MaxAge is kept until a fresh one is live.
 	Realtime realtime.Options
 	Tables   Tables
 	// Control may be nil: then there is no control socket.

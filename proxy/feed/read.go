@@ -45,6 +45,20 @@ func (f *Feed) readSince(ctx context.Context, ids []string, since time.Time) (*r
 	return r, nil
 }
 
+// readOn reads the page after a reading that was not whole.
+func (f *Feed) readOn(ctx context.Context, ids []string, r *reading) (*reading, error) {
+	next := &reading{rows: make(map[string][]*chat.Row), readAt: r.readAt, last: r.last}
+	p, rows, err := f.readPage(ctx, ids, time.Time{}, r.last)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		next.rows[row.ConversationID] = append(next.rows[row.ConversationID], row)
+	}
+	next.last, next.whole = p.Last, !p.More
+	return next, nil
+}
+
 func (f *Feed) readPage(ctx context.Context, ids []string, since time.Time, after rest.Position) (rest.Page, []*chat.Row, error) {
 	q := rest.MessagesQuery{Conversations: ids, Since: since, After: after}
 	if !after.IsZero() {

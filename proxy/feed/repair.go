@@ -28,7 +28,6 @@ func (f *Feed) repair(row *chat.Row) {
 	default:
 		release()
 		f.gaps.add(row.ConversationID)
-		f.signal()
 	}
 }
 
@@ -60,7 +59,6 @@ func (f *Feed) repairBatch(ctx context.Context, batch []repair) {
 	for _, r := range batch {
 		f.gaps.add(r.conversationID)
 	}
-	f.signal()
 }
 
 func (f *Feed) tryRepair(ctx context.Context, ids []string) bool {
@@ -69,15 +67,7 @@ func (f *Feed) tryRepair(ctx context.Context, ids []string) bool {
 		raw, err := f.opts.Store.MessagesByID(ctx, ids)
 		f.noteRead(err)
 		if err == nil {
-			byConversation := make(map[string][]*chat.Row)
-			var conversations []string
-			for _, row := range f.decode(raw) {
-				if _, ok := byConversation[row.ConversationID]; !ok {
-					conversations = append(conversations, row.ConversationID)
-				}
-				byConversation[row.ConversationID] = append(byConversation[row.ConversationID], row)
-			}
-			err = f.recoverRows(ctx, conversations, &reading{rows: byConversation}, false)
+			err = f.recoverByID(ctx, raw)
 		}
 		if err == nil {
 			return true

@@ -20,7 +20,8 @@ type Client struct {
 
 	started   atomic.Bool
 	rtt       atomic.Int64
-	reconnect chan string // one slot, so that requests coalesce; never closed
+	beatSent  atomic.Pointer[time.Time] // of the heartbeat that waits for its answer, nil for none
+	reconnect chan string               // one slot, so that requests coalesce; never closed
 
 	// Owned by Run.
 	channels []*channel
@@ -97,6 +98,15 @@ func (c *Client) RTT() time.Duration {
 	return time.Duration(c.rtt.Load())
 }
 
+// HeartbeatPending returns how long the last heartbeat has been waiting for its answer, 0 when none waits.
+func (c *Client) HeartbeatPending() time.Duration {
+	sent := c.beatSent.Load()
+	if sent == nil {
+		return 0
+	}
+	return time.Since(*sent)
+}
+
 // runConn is one socket from dial to its end. It reports whether the socket was live long enough to trust the next.
 func (c *Client) runConn(ctx context.Context) (stable bool, err error) {
 	c.reportAll(StateDialing, nil)
@@ -111,6 +121,7 @@ func (c *Client) runConn(ctx context.Context) (stable bool, err error) {
 	c.log.Info("socket open", "host", c.endpoint.Host, "vsn", c.opts.Version)
 	s := newConn(c, ws)
 	err = s.run(ctx)
+	c.beatSent.Store(nil)
 	return s.stable, err
 }
 

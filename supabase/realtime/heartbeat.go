@@ -35,6 +35,7 @@ func (s *conn) beat(now time.Time) error {
 	}
 	h.ref = s.nextRef()
 	h.sentAt = now
+	s.c.beatSent.Store(&now)
 	h.due = now.Add(s.c.opts.Heartbeat)
 	h.deadline = now.Add(s.c.opts.HeartbeatTimeout + joinFreeze*time.Duration(max(s.joining()-1, 0)))
 	return s.send(phoenix.Message{Ref: h.ref, Topic: phoenix.TopicPhoenix, Event: phoenix.EventHeartbeat})
@@ -46,6 +47,7 @@ func (s *conn) onSocketReply(m phoenix.Message) {
 		return
 	}
 	s.c.rtt.Store(int64(time.Since(h.sentAt)))
+	s.c.beatSent.Store(nil)
 	h.ref = phoenix.Ref{}
 }
 

@@ -26,6 +26,26 @@ func TestHeartbeatIsSentEvery25Seconds(t *testing.T) {
 	})
 }
 
+func TestHeartbeatPendingTellsHowLongAnAnswerIsAwaited(t *testing.T) {
+	bubble(t, nil, func(f *fixture) {
+		f.srv.delay.Store(int64(7 * time.Second))
+		f.live()
+		time.Sleep(24 * time.Second)
+		assert.Zero(t, f.client.HeartbeatPending())
+		time.Sleep(6 * time.Second)
+		assert.Equal(t, 5*time.Second, f.client.HeartbeatPending())
+		time.Sleep(3 * time.Second)
+		assert.Zero(t, f.client.HeartbeatPending(), "answered after 7 s")
+		f.srv.mute.Store(true)
+		time.Sleep(31 * time.Second) // the next is due at 50 s
+		assert.Equal(t, 14*time.Second, f.client.HeartbeatPending())
+		time.Sleep(2 * time.Second)
+		assert.Zero(t, f.client.HeartbeatPending(), "its socket is given up")
+		f.expect(topicA, realtime.StateErrored)
+		f.live()
+	})
+}
+
 func TestDeadPeerIsNoticedDespiteItsTraffic(t *testing.T) {
 	bothVersions(t, nil, func(f *fixture) {
 		f.srv.mute.Store(true) // long before the first heartbeat
