@@ -26,7 +26,7 @@ const orphanRole = "STACK_TEST_ROLE"
 func TestInAnotherBinary(t *testing.T) {
 	role := os.Getenv(orphanRole)
 	if role == "" {
-		t.Skip("run by another test")
+		return // this is not the other binary
 	}
 	s := stack.Start(t, stack.Options{})
 	for _, pid := range children(t, s) {
