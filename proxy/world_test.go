@@ -187,3 +187,25 @@ func metric(t *testing.T, n *node, name string) float64 {
 	require.Fail(t, "no such metric: "+name)
 	return 0
 }
+
+// watch opens an event stream that is connected.
+func watch(t *testing.T, ctx context.Context, v *proxytest.Visitor) *proxytest.Events {
+	t.Helper()
+	events, err := v.Events(ctx, proxytest.EventsOptions{})
+	require.NoError(t, err)
+	t.Cleanup(events.Close)
+	_, err = events.Until("connected")
+	require.NoError(t, err)
+	return events
+}
+
+// talk opens a WebSocket that is authenticated.
+func talk(t *testing.T, ctx context.Context, v *proxytest.Visitor) *proxytest.Socket {
+	t.Helper()
+	socket, err := v.Socket(ctx, "", 0)
+	require.NoError(t, err)
+	t.Cleanup(socket.Close)
+	_, err = socket.Until(ctx, "authenticated")
+	require.NoError(t, err)
+	return socket
+}
