@@ -59,6 +59,9 @@ func TestAStackLeavesNoChildAndNoFile(t *testing.T) {
 				assert.Equal(t, http.StatusOK, request{path: "agents", key: s.ServiceKey()}.do(t, s).status)
 				assert.DirExists(t, dir)
 			})
+			if dir == "" {
+				return // it was skipped
+			}
 			assert.Greater(t, len(pids), 4, "PostgreSQL has children")
 			for _, pid := range pids {
 				assert.False(t, alive(pid), "pid %d is left", pid)
