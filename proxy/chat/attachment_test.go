@@ -172,6 +172,22 @@ func TestResumeOnAnotherNodeBringsExactlyWhatWasMissed(t *testing.T) {
 	})
 }
 
+func TestAStaleReadDoesNotRepeatWhatTheVisitorHadElsewhere(t *testing.T) {
+	c := newClock()
+	one, two := newNode(t, c, 100, nil), newNode(t, c, 200, nil)
+	c.advance(time.Second)
+	s := one.join(visitorS(), "", nil, nil)
+	had, lacked := mine("had", c.now()), mine("lacked", c.now())
+	one.Publish(had, false)
+	require.Equal(t, []string{"message had"}, s.log())
+	s.Close()
+	// Both rows are deleted now, which this node is not told; a read of it that began before is still under way.
+	back := two.join(visitorS(), s.cursor, nil, nil)
+	require.Empty(t, back.log())
+	two.Recover(idC1, []*chat.Row{had, lacked}, nil, nil)
+	assert.Equal(t, []string{"message lacked recovered"}, back.log())
+}
+
 func TestResumeRepeatsWhatTheCursorCannotTell(t *testing.T) {
 	c := newClock()
 	one, two := newNode(t, c, 100, nil), newNode(t, c, 200, nil)

@@ -94,7 +94,7 @@ func (a *Attachment) Next(maxBytes int) (events []*Event, live, lost bool) {
 			return nil, false, true
 		case len(sequence) == 0:
 			if a.cursor != nil {
-				a.Subscriber.unsure(a.pos.since)
+				a.Subscriber.resumed(a.cursor, a.pos.since)
 			}
 			a.Subscriber.release()
 			return nil, true, false

@@ -459,3 +459,13 @@ func TestNewHubWantsWhatItCannotDoWithout(t *testing.T) {
 	_, err := chat.NewHub(chat.Options{})
 	assert.Error(t, err)
 }
+
+func TestAnUnstoredReplyWaitsForAStreamThatIsCatchingUp(t *testing.T) {
+	n := newNode(t, newClock(), 1, nil)
+	n.join(visitorS(), "", nil, nil) // the class has its baseline
+	s := n.attach(visitorS(), "", nil, nil)
+	n.PublishUnstored(visitorS(), "u", "only here")
+	assert.Zero(t, s.wakes, "nobody writes past a delivery")
+	s.toLive(nil, nil)
+	assert.Equal(t, []string{"message u unstored"}, s.log())
+}

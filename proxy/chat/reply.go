@@ -39,7 +39,7 @@ func (h *Hub) PublishUnstored(v *Visitor, id, text string) {
 		}
 		for s := range cl.subs {
 			if s.visitor.SessionID == v.SessionID {
-				s.publish(e)
+				s.push(Item{Event: e}) // also to one that is still catching up: no window has it for them
 			}
 		}
 	})

@@ -42,6 +42,8 @@ type Subscriber struct {
 	flushing bool
 	// since is the created_at (microseconds) before which the visitor may have had any row from another node.
 	since int64
+	// had (may be nil) names the rows that the visitor did have there.
+	had *cursor
 }
 
 // SubscriberOptions are the fixed properties of a Subscriber.
@@ -113,21 +115,28 @@ func (s *Subscriber) push(it Item) {
 // publish queues an event of the class; before the release the event is left to the window.
 func (s *Subscriber) publish(e *Event) {
 	s.mu.Lock()
-	released, since := s.released, s.since
+	released, since, had := s.released, s.since, s.had
 	s.mu.Unlock()
 	if !released {
 		return
 	}
-	if e.Kind == KindMessage && !e.again && e.Message.Timestamp.UnixMicro() < since {
-		e = e.asReplayed()
+	if e.Kind == KindMessage && !e.again {
+		// A read that began long ago may bring the class a row that this visitor's own reading did not show any more.
+		if e.Message.Recovered && had != nil && had.recall(e.Message.ID, e.Message.Timestamp) == recallSeen {
+			return
+		}
+		if e.Message.Timestamp.UnixMicro() < since {
+			e = e.asReplayed()
+		}
 	}
 	s.push(Item{Event: e})
 }
 
-// unsure makes messages created before since (microseconds) go out marked as replayed.
-func (s *Subscriber) unsure(since int64) {
+// resumed says with which cursor the visitor came. Messages that it names are not sent again, and those created before since
+// (microseconds) go out marked as replayed.
+func (s *Subscriber) resumed(c *cursor, since int64) {
 	s.mu.Lock()
-	s.since = since
+	s.had, s.since = c, since
 	s.mu.Unlock()
 }
 
