@@ -55,7 +55,7 @@ func (v *Visitor) Events(ctx context.Context, o EventsOptions) (*Events, error) 
 	if o.Cursor != "" {
 		req.Header.Set("Last-Event-ID", o.Cursor)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := v.client().Do(req)
 	if err != nil {
 		return nil, err
 	}

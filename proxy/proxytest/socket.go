@@ -28,7 +28,11 @@ type Frame struct {
 
 // Dial opens a WebSocket without authenticating.
 func (v *Visitor) Dial(ctx context.Context, path string) (*Socket, error) {
-	conn, resp, err := websocket.DefaultDialer.DialContext(ctx, "ws"+strings.TrimPrefix(v.Base, "http")+path, nil)
+	dialer := *websocket.DefaultDialer
+	if v.Dialer != nil {
+		dialer.NetDialContext, dialer.Proxy = v.Dialer, nil
+	}
+	conn, resp, err := dialer.DialContext(ctx, "ws"+strings.TrimPrefix(v.Base, "http")+path, nil)
 	if err != nil {
 		if resp != nil {
 			return nil, fmt.Errorf("dial: status %d: %w", resp.StatusCode, err)

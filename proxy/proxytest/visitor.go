@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,6 +16,17 @@ import (
 type Visitor struct {
 	Base  string // of the visitor port, http://host:port
 	Token string // session token
+	// Client sends the requests; nil is http.DefaultClient.
+	Client *http.Client
+	// Dialer opens the connections of WebSockets; nil is the network.
+	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+func (v *Visitor) client() *http.Client {
+	if v.Client != nil {
+		return v.Client
+	}
+	return http.DefaultClient
 }
 
 // Message is the public form of a row, as every transport shows it.
@@ -64,7 +76,7 @@ func (v *Visitor) Poll(ctx context.Context, cursor string, limit, wait int) (*Po
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+v.Token)
-	status, body, _, err := do(req)
+	status, body, _, err := v.do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +114,7 @@ func (v *Visitor) Post(ctx context.Context, path string, body any) (*Reply, erro
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	status, answer, header, err := do(req)
+	status, answer, header, err := v.do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -113,8 +125,8 @@ func (v *Visitor) Post(ctx context.Context, path string, body any) (*Reply, erro
 	return reply, nil
 }
 
-func do(req *http.Request) (status int, body []byte, header http.Header, err error) {
-	resp, err := http.DefaultClient.Do(req)
+func (v *Visitor) do(req *http.Request) (status int, body []byte, header http.Header, err error) {
+	resp, err := v.client().Do(req)
 	if err != nil {
 		return 0, nil, nil, err
 	}
