@@ -49,6 +49,7 @@ type Authorizer struct {
 	names     *lru[string, nameEntry] // by agent id
 	announced []*record               // whose ending OnEnd is to be told
 	next      time.Time               // before which the watch has nothing to do; zero when nothing is tracked
+	rechecked time.Time               // when the last recheck of all tracked sessions began
 }
 
 type tokenSum [sha256.Size]byte
@@ -99,8 +100,8 @@ func (a *Authorizer) Run(ctx context.Context) error {
 }
 
 // Authorize judges a credential. Its errors are *chat.Refusal, or ctx's. A token is looked at before a ticket; a ticket in the
-// place of a token counts as a ticket. The grant's visitor may be granted on a reading up to Options.RecheckInterval old, and
-// where the database does not answer on one up to Options.CachePositive and Options.ConfirmWithin old.
+// place of a token counts as a ticket. The grant's visitor may be granted on a reading that the rechecks will renew before it is
+// Options.RecheckInterval old, and where the database does not answer on one up to Options.CachePositive and Options.ConfirmWithin old.
 func (a *Authorizer) Authorize(ctx context.Context, c chat.Credential) (*chat.Grant, error) {
 	credential := byTicket
 	if c.Token != "" && !strings.HasPrefix(c.Token.Reveal(), TicketPrefix) {

@@ -48,7 +48,7 @@ type Options struct {
 	// StreamMaxAge is the greatest age of a stream (2 h); a resume ticket lives 10 min longer.
 	StreamMaxAge time.Duration
 
-	// RecheckInterval is within what time tracked sessions are read again (15 s), and how old a reading may be to grant.
+	// RecheckInterval is how old the reading that an open stream rests on may become before it is renewed (15 s).
 	RecheckInterval time.Duration
 	// ConfirmWithin is how long a session may go without a reading that confirms it (60 s). More than RecheckInterval.
 	ConfirmWithin time.Duration
@@ -114,3 +114,6 @@ func (o Options) check() error {
 }
 
 func (o Options) resumeLife() time.Duration { return o.StreamMaxAge + resumeGrace }
+
+// recheckMargin is what a recheck leaves of the interval to its reads.
+func (o Options) recheckMargin() time.Duration { return o.RecheckInterval / 10 }

@@ -18,7 +18,7 @@ const recheckWidth = 4
 // recheckLoop reads all tracked sessions again and again. The period leaves a tenth of the interval to the reads, so that an
 // end is seen within the interval.
 func (a *Authorizer) recheckLoop(ctx context.Context) {
-	tick := time.NewTicker(a.opts.RecheckInterval - a.opts.RecheckInterval/10)
+	tick := time.NewTicker(a.opts.RecheckInterval - a.opts.recheckMargin())
 	defer tick.Stop()
 	for failing := false; ; {
 		select {
@@ -26,6 +26,9 @@ func (a *Authorizer) recheckLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		a.mu.Lock()
+		a.rechecked = time.Now()
+		a.mu.Unlock()
 		err := a.recheck(ctx, a.trackedIDs(func(*record) bool { return true }))
 		switch {
 		case ctx.Err() != nil:

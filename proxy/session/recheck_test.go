@@ -64,6 +64,26 @@ func TestTrackedSessionEndsWithinTheRecheckInterval(t *testing.T) {
 	}
 }
 
+func TestStreamOpenedOnAnOldReadingEndsWithinTheRecheckInterval(t *testing.T) {
+	for opened := time.Second; opened <= 40*time.Second; opened += time.Second {
+		inBubble(t, 1, func(t *testing.T, f *fixture) {
+			wait(opened / 2)
+			f.grant(1)
+			f.store.editSession(1, ended)
+			end := time.Now()
+			wait(opened - opened/2)
+			g, err := f.byToken(1)
+			if err != nil {
+				requireRefusal(t, err, 410)
+				return
+			}
+			defer f.Track(g.Visitor)()
+			wait(time.Until(end.Add(15 * time.Second)))
+			assert.Len(t, f.ended(), 1, "opened %v after the start", opened)
+		})
+	}
+}
+
 func TestLinkExpiryEndsASessionToTheSecond(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, f *fixture) {
 		end := time.Now().Add(100 * time.Second)

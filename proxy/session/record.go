@@ -69,7 +69,7 @@ func (a *Authorizer) endingLocked(id string) *Ending {
 }
 
 // recall returns what is known of a session without a read: its ending, or its visitor. The visitor is nil when only a read can
-// tell, and not fresh when a read should be tried.
+// tell, and not fresh when a read should be tried: the next recheck of a stream that was opened on this reading would come too late.
 func (a *Authorizer) recall(id string) (v *chat.Visitor, fresh bool, ending *Ending) {
 	dbNow := a.store.Now()
 	a.mu.Lock()
@@ -85,7 +85,7 @@ func (a *Authorizer) recall(id string) (v *chat.Visitor, fresh bool, ending *End
 	if age >= most {
 		return nil, false, nil
 	}
-	return rec.visitor, age < a.opts.RecheckInterval || rec.proved, nil
+	return rec.visitor, rec.proved || age < a.opts.recheckMargin() || !rec.confirmed.Before(a.rechecked), nil
 }
 
 // lastSeen is the visitor of the newest reading, however old, or nil.
