@@ -27,6 +27,8 @@ type Attachment struct {
 	// from is the created_at (microseconds) before which the visitor has had every row.
 	from int64
 
+	released string // where the subscriber went live; set for DialectRealtime
+
 	resumed bool // Resume was called; what it said follows
 	since   time.Time
 	read    bool
@@ -159,6 +161,10 @@ func (a *Attachment) Cursor() string {
 	}
 	return a.hub.opts.Signer.sign(c, a.class.key)
 }
+
+// Released is the position at which Next reported live: that of a visitor who has been given everything up to there. It is set for
+// subscribers of DialectRealtime, whose visitors cannot be told a position.
+func (a *Attachment) Released() string { return a.released }
 
 // LiveCursor is the class's newest position: what a visitor who has taken everything may come back with.
 func (a *Attachment) LiveCursor() string {

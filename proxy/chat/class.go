@@ -20,6 +20,8 @@ type knownRow struct {
 	print   uint64
 	// gone rows were taken back. They stay known, so that a read begun before does not bring them again.
 	gone bool
+	// facts are the row's, for the guard: a deletion says nothing about whose row it was.
+	facts facts
 }
 
 // class is the set of visitors that the rule treats alike, and their one sequence of events. Guarded by conversation.mu.
@@ -76,7 +78,7 @@ func (c *class) apply(row *Row, src source, update bool, m Message, v Verdict) {
 		// Only the row itself can take a message back. A scope that changed since does not unsay what was said.
 		_, shown := c.hub.opts.Rule.presentable(c.visitor, row)
 		if !shown && !row.Partial && !row.UpdatedAt.Before(k.updated) {
-			c.remove(row.ID, k, row.UpdatedAt)
+			c.remove(row.ID, k, row.UpdatedAt, row.CommittedAt)
 		}
 	case v != Granted:
 		c.hub.metrics.hidden()
@@ -84,7 +86,7 @@ func (c *class) apply(row *Row, src source, update bool, m Message, v Verdict) {
 		c.update(row, k, m)
 	case update && row.CreatedAt.UnixMicro() < c.floor:
 		// An old row that changed: whether it was shown is not known any more, and an update is harmless where it was not.
-		c.emit(KindUpdated, row, m, false)
+		c.emit(eventOf(KindUpdated, row, m))
 	default:
 		if src == sourceLive && row.CreatedAt.UnixMicro() < c.floor {
 			// A slow transaction, or a slow channel: whether some visitor read the row back is not known any more.
@@ -93,7 +95,7 @@ func (c *class) apply(row *Row, src source, update bool, m Message, v Verdict) {
 		}
 		m.Recovered = src == sourceRecovered
 		c.remember(row, m)
-		c.emit(KindMessage, row, m, false)
+		c.emit(eventOf(KindMessage, row, m))
 	}
 }
 
@@ -105,60 +107,70 @@ func (c *class) update(row *Row, k knownRow, m Message) {
 	if k.gone {
 		k.seq = c.seq + 1
 		c.known[row.ID] = k.changed(row, print)
-		c.emit(KindMessage, row, m, true)
+		e := eventOf(KindMessage, row, m)
+		e.again = true
+		c.emit(e)
 		return
 	}
 	changed := print != k.print
 	c.known[row.ID] = k.changed(row, print)
 	if changed {
-		c.emit(KindUpdated, row, m, false)
+		c.emit(eventOf(KindUpdated, row, m))
 	}
 }
 
 // changed returns what to remember of a row in its newest state.
 func (k knownRow) changed(row *Row, print uint64) knownRow {
-	k.print, k.updated, k.gone = print, row.UpdatedAt, false
+	k.print, k.updated, k.gone, k.facts = print, row.UpdatedAt, false, factsOf(row)
 	return k
 }
 
 // endOfTime is the updated time of a deleted row: nothing is newer.
 var endOfTime = time.Unix(1<<40, 0)
 
-func (c *class) remove(id string, k knownRow, at time.Time) {
+func (c *class) remove(id string, k knownRow, at, committed time.Time) {
 	if k.gone {
 		return
 	}
 	k.gone, k.updated = true, at
 	c.known[id] = k
-	row := &Row{ID: id, ConversationID: c.visitor.ConversationID, CreatedAt: time.UnixMicro(k.created).UTC()}
-	c.emit(KindDeleted, row, Message{ID: id, ConversationID: row.ConversationID, Timestamp: row.CreatedAt}, false)
+	m := Message{ID: id, ConversationID: k.facts.conversationID, Timestamp: time.UnixMicro(k.created).UTC()}
+	c.emit(&Event{Kind: KindDeleted, Message: m, facts: k.facts, committed: committed})
 }
 
 // remember notes a granted row that was not known. The row counts as given from here on.
 func (c *class) remember(row *Row, m Message) {
-	now := c.hub.opts.Now()
-	c.known[row.ID] = knownRow{
-		seq: c.seq + 1, created: row.CreatedAt.UnixMicro(), arrived: now.UnixMicro(),
-		updated: row.UpdatedAt, print: m.fingerprint(),
+	k := knownRow{
+		seq: c.seq + 1, created: row.CreatedAt.UnixMicro(), arrived: c.hub.opts.Now().UnixMicro(),
+		updated: row.UpdatedAt, print: m.fingerprint(), facts: factsOf(row),
 	}
+	k.facts.conversationID = c.visitor.ConversationID // one text for all rows, as the next
+	if k.facts.sessionTag == c.visitor.SessionID {
+		k.facts.sessionTag = c.visitor.SessionID
+	}
+	c.known[row.ID] = k
 	c.pos.note(row.ID, row.CreatedAt, c.limit(), c.hub.opts.Overlap)
 	if len(c.known) > maxKnown {
 		c.forgetOldest()
 	}
 }
 
-// emit appends an event to the sequence. again says that a message which was taken back is shown again.
-func (c *class) emit(kind Kind, row *Row, m Message, again bool) {
+func eventOf(kind Kind, row *Row, m Message) *Event {
+	return &Event{Kind: kind, Message: m, facts: factsOf(row), committed: row.CommittedAt}
+}
+
+// emit appends an event to the sequence.
+func (c *class) emit(e *Event) {
 	c.seq++
-	e := &Event{Kind: kind, Message: m, Seq: c.seq, At: c.hub.opts.Now(), facts: factsOf(row), again: again}
+	e.Seq, e.At, e.layout = c.seq, c.hub.opts.Now(), c.hub.layout
 	e.Cursor = c.cursor()
 	c.window.push(e)
-	c.hub.metrics.event(kind)
+	c.hub.metrics.event(e.Kind)
 	for s := range c.subs {
 		s.publish(e)
 	}
-	if kind == KindMessage && !again && m.ClientMessageID != "" && c.hub.opts.OnVisitorMessage != nil {
-		c.hub.opts.OnVisitorMessage(row.Content.SessionTag, m.ClientMessageID, m.ID)
+	if e.Kind == KindMessage && !e.again && e.Message.ClientMessageID != "" && c.hub.opts.OnVisitorMessage != nil {
+		c.hub.opts.OnVisitorMessage(e.facts.sessionTag, e.Message.ClientMessageID, e.Message.ID)
 	}
 }
 

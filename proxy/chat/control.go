@@ -16,6 +16,7 @@ type Control struct {
 }
 
 // Encode returns the control event in a dialect. A heartbeat is a comment in DialectMessage, so that it reaches no handler.
+// DialectRealtime has no control events: nil.
 func (c Control) Encode(d Dialect) []byte {
 	switch d {
 	case DialectMessage:
@@ -25,6 +26,8 @@ func (c Control) Encode(d Dialect) []byte {
 		return appendSSE(nil, c.Type, c.Cursor, c.data())
 	case DialectEnvelope:
 		return appendSSE(nil, "", c.Cursor, marshal(envelope{c.Type, c.Data, c.At}))
+	case DialectRealtime:
+		return nil
 	}
 	return c.encodeObject()
 }

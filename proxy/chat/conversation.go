@@ -80,14 +80,14 @@ func (c *conversation) applyLocked(h *heldRow) bool {
 }
 
 // delete takes a message back. A row that still waits is dropped, and stays known as gone: a read begun before may bring it.
-func (c *conversation) delete(id string) {
+func (c *conversation) delete(id string, committed time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	waited := dropRow(&c.held, id)
 	for _, cl := range c.classes {
 		missed := dropRow(&cl.missed, id)
 		if k, known := cl.known[id]; known {
-			cl.remove(id, k, endOfTime)
+			cl.remove(id, k, endOfTime, committed)
 		} else if row := cmp.Or(waited, missed); row != nil {
 			cl.known[id] = knownRow{
 				created: row.CreatedAt.UnixMicro(), arrived: c.hub.opts.Now().UnixMicro(), updated: endOfTime, gone: true,
@@ -157,6 +157,9 @@ func (c *conversation) drainLocked() {
 // recoverLocked gives rows that were read back to every class, ahead of what is held. scope was read after the rows.
 func (c *conversation) recoverLocked(rows []*Row, scope *Scope, found func(id string)) (news int) {
 	for _, row := range rows {
+		if c.hub.deleted(row) {
+			continue
+		}
 		for _, cl := range c.classes {
 			if _, known := cl.known[row.ID]; cl.building || !known && row.CreatedAt.UnixMicro() < cl.floor {
 				continue

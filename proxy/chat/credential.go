@@ -36,6 +36,23 @@ type Credential struct {
 	Address netip.Addr
 }
 
+// Neighbourhood is what counts as one address: an IPv4 address or an IPv6 /64, which one customer holds whole. All credentials
+// without an IP address share the zero Prefix.
+func (c Credential) Neighbourhood() netip.Prefix { return Neighbourhood(c.Address) }
+
+// Neighbourhood is that of an address.
+func Neighbourhood(addr netip.Addr) netip.Prefix {
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
 // Grant is an accepted credential.
 type Grant struct {
 	Visitor *Visitor

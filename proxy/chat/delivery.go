@@ -36,17 +36,25 @@ func (a *Attachment) Backlog(rows []*Row, scope *Scope) []*Event {
 		}
 		now := a.hub.opts.Now()
 		a.pos.note(row.ID, row.CreatedAt, now, a.hub.opts.Overlap)
-		e := &Event{Kind: KindMessage, Message: m, At: now, facts: factsOf(row), Cursor: a.Cursor()}
+		e := a.event(row, m, now)
+		e.Cursor = a.Cursor()
 		out = append(out, e)
 	}
 	return out
+}
+
+// event makes an event for this visitor alone.
+func (a *Attachment) event(row *Row, m Message, now time.Time) *Event {
+	return &Event{
+		Kind: KindMessage, Message: m, At: now, facts: factsOf(row), committed: row.CommittedAt, layout: a.hub.layout,
+	}
 }
 
 // pastLocked judges a row that was read back for this visitor alone: a row that is on its way through the sequence is left to it.
 func (a *Attachment) pastLocked(row *Row, scope *Scope) (Message, bool) {
 	m, v := a.hub.opts.Rule.Judge(a.Subscriber.visitor, row, scope)
 	k, known := a.class.known[row.ID]
-	return m, v == Granted && !(known && (k.seq > a.seq || k.gone))
+	return m, v == Granted && !(known && (k.seq > a.seq || k.gone)) && !a.hub.deleted(row)
 }
 
 // oweLocked notes a row that this visitor lacks and that is on its way through the sequence.
@@ -71,7 +79,7 @@ func (a *Attachment) History(rows []*Row, scope *Scope) []*Event {
 	var out []*Event
 	for _, row := range rows {
 		if m, ok := a.pastLocked(row, scope); ok {
-			out = append(out, &Event{Kind: KindMessage, Message: m, At: a.hub.opts.Now(), facts: factsOf(row)})
+			out = append(out, a.event(row, m, a.hub.opts.Now()))
 		}
 	}
 	return out
@@ -95,6 +103,9 @@ func (a *Attachment) Next(maxBytes int) (events []*Event, live, lost bool) {
 		case len(sequence) == 0:
 			if a.cursor != nil {
 				a.Subscriber.resumed(a.cursor, a.pos.since)
+			}
+			if a.Subscriber.dialect == DialectRealtime {
+				a.released = a.class.cursor()
 			}
 			a.Subscriber.release()
 			return nil, true, false

@@ -19,8 +19,10 @@ const (
 	DialectWebSocket
 	// DialectPoll is the JSON object of an event in a polling answer.
 	DialectPoll
+	// DialectRealtime is the data object of a Supabase Realtime change. It has no control events.
+	DialectRealtime
 
-	dialects = int(DialectPoll) + 1
+	dialects = int(DialectRealtime) + 1
 )
 
 // Kind of an event of a class's sequence.
@@ -52,10 +54,12 @@ type Event struct {
 	// At is when the event was made, in the database's clock.
 	At time.Time
 
-	facts    facts
-	again    bool // shows a message that was shown before and taken back
-	encoded  [dialects]encoding
-	prepared prepared
+	facts     facts
+	again     bool      // shows a message that was shown before and taken back
+	committed time.Time // zero where the row was read back
+	layout    *changeLayout
+	encoded   [dialects]encoding
+	prepared  prepared
 }
 
 // facts are what the guard compares. They are taken from the row itself, not from the rule's answer.
@@ -86,7 +90,10 @@ func (e *Event) asReplayed() *Event {
 
 // withCursor returns a copy for a visitor whose position is not the class's.
 func (e *Event) withCursor(cursor string) *Event {
-	return &Event{Kind: e.Kind, Message: e.Message, Seq: e.Seq, Cursor: cursor, At: e.At, facts: e.facts, again: e.again}
+	return &Event{
+		Kind: e.Kind, Message: e.Message, Seq: e.Seq, Cursor: cursor, At: e.At, facts: e.facts, again: e.again,
+		committed: e.committed, layout: e.layout,
+	}
 }
 
 // Encode returns the event in a dialect. The bytes are shared: callers must not change them.
@@ -117,6 +124,8 @@ func (e *Event) encode(d Dialect) []byte {
 		return appendSSE(nil, "", e.Cursor, marshal(envelope{e.Kind.String(), e.body(), e.At}))
 	case DialectWebSocket:
 		return marshal(socketMessage{e.Kind.String(), e.body(), e.Cursor})
+	case DialectRealtime:
+		return e.AppendChange(nil, nil)
 	default:
 		return marshal(socketMessage{e.Kind.String(), e.body(), ""})
 	}

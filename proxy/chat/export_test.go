@@ -84,6 +84,9 @@ func NewTestSubscriber(v *Visitor, rule Rule, m *Metrics, o SubscriberOptions) *
 // Offer queues an event, as a class does.
 func (s *Subscriber) Offer(e *Event) { s.publish(e) }
 
+// MaxTombstones is how many deletions are remembered.
+const MaxTombstones = maxTombstones
+
 // Waiting counts the rows that wait in a conversation, and the rows that its classes know.
 func (h *Hub) Waiting(conversationID string) (held, known int) {
 	c := h.find(conversationID)

@@ -13,6 +13,8 @@ import (
 type Options struct {
 	Rule   Rule
 	Signer *Signer
+	// Table is the messages table as DialectRealtime names it.
+	Table Table
 	// Epoch is where this process begins to number its classes in cursors; a random number.
 	Epoch uint64
 	// Now is the database's clock, as well as it is known.
@@ -40,6 +42,8 @@ type Hub struct {
 	opts    Options
 	epoch   atomic.Uint64
 	metrics *Metrics
+	layout  *changeLayout
+	graves  tombstones
 
 	mu            sync.RWMutex
 	conversations map[string]*conversation
@@ -58,7 +62,7 @@ func NewHub(o Options) (*Hub, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Hub{opts: o, metrics: o.Metrics, conversations: make(map[string]*conversation)}
+	h := &Hub{opts: o, metrics: o.Metrics, layout: newChangeLayout(o.Table), conversations: make(map[string]*conversation)}
 	h.epoch.Store(o.Epoch)
 	return h, nil
 }
@@ -67,6 +71,15 @@ func setDefault[T int | time.Duration](v *T, def T) {
 	if *v <= 0 {
 		*v = def
 	}
+}
+
+// ClassKey names the set of visitors that the rule treats alike: equal keys may see the same rows.
+func (h *Hub) ClassKey(v *Visitor) string { return h.classKey(v) }
+
+// CursorAt returns a cursor of the visitor's class which says that every row created before a time, and none after it, was given.
+func (h *Hub) CursorAt(v *Visitor, at time.Time) string {
+	from := at.UnixMicro()
+	return h.opts.Signer.sign(&cursor{position: position{high: from + h.opts.Overlap.Microseconds(), since: from}}, h.classKey(v))
 }
 
 func (h *Hub) classKey(v *Visitor) string {
@@ -95,9 +108,13 @@ func (h *Hub) Publish(row *Row, update bool) {
 }
 
 // Delete takes back the message of a deleted row, wherever it is known. The record of a DELETE has nothing but the id.
-func (h *Hub) Delete(id string) {
+func (h *Hub) Delete(id string) { h.DeleteCommitted(id, time.Time{}) }
+
+// DeleteCommitted is Delete with the commit time of the change, where that is known.
+func (h *Hub) DeleteCommitted(id string, committed time.Time) {
+	h.graves.bury(id, h.opts.Now())
 	for _, c := range h.all() {
-		c.delete(id)
+		c.delete(id, committed)
 	}
 }
 

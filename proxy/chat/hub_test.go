@@ -116,58 +116,6 @@ func TestHiddenRowsLeaveNoTrace(t *testing.T) {
 	assert.Equal(t, 1.0, testutil.ToFloat64(m.Events.WithLabelValues("message")))
 }
 
-func TestHubTakesBackADeletedRow(t *testing.T) {
-	n := newNode(t, newClock(), 1, nil)
-	s := n.join(visitorS(), "", nil, nil)
-	other := n.join(visitorOther(), "", nil, nil)
-	row := mine("a", start)
-	n.Publish(row, false)
-	n.Delete("a")
-	n.Delete("a")
-	stale := []*chat.Row{row, changed(row, "older update", start.Add(time.Hour))}
-	assert.Zero(t, n.Recover(idC1, stale, nil, nil), "a read begun before the deletion brought the row back")
-	n.Publish(changed(row, "late update", start.Add(time.Hour)), true)
-	assert.Equal(t, []string{"message a", "message_deleted a"}, s.log())
-	assert.Empty(t, other.log())
-}
-
-func TestADeletedRowThatStillWaitsIsNeverShown(t *testing.T) {
-	t.Run("behind a hold", func(t *testing.T) {
-		n := newNode(t, newClock(), 1, nil)
-		s := n.join(visitorS(), "", nil, nil)
-		release := n.Hold([]string{idC1})
-		n.Publish(mine("a", start), false)
-		n.Publish(mine("b", start), false)
-		n.Delete("a")
-		n.Recover(idC1, []*chat.Row{mine("a", start)}, nil, nil)
-		release()
-		assert.Equal(t, []string{"message b"}, s.log())
-	})
-	t.Run("while the class is built", func(t *testing.T) {
-		c := newClock()
-		cursor := newNode(t, c, 1, nil).join(visitorS(), "", nil, nil).cursor
-		n := newNode(t, c, 2, nil)
-		s := &stream{t: t}
-		s.Attachment = n.Attach(visitorS(), cursor, streamOptions(s))
-		n.Publish(mine("a", start), false)
-		n.Publish(mine("b", start), false)
-		n.Delete("a")
-		stale := []*chat.Row{mine("a", start)}
-		require.True(t, s.Baseline(stale, nil, start.Add(-time.Hour), start))
-		s.toLive(append(stale, mine("b", start)), nil)
-		assert.Equal(t, []string{"message b recovered"}, s.log())
-	})
-	t.Run("for a scope", func(t *testing.T) {
-		n := newNode(t, newClock(), 1, nil)
-		s := n.join(visitorS(), "", nil, nil)
-		n.Publish(untaggedRow("a", idC1, start), false)
-		n.Publish(mine("b", start), false)
-		n.Delete("a")
-		n.SetScope(idC1, n.BeginScope(idC1), isolatedScope())
-		assert.Equal(t, []string{"message b"}, s.log())
-	})
-}
-
 func TestUntaggedRowsWaitForOneReadingOfTheScope(t *testing.T) {
 	n := newNode(t, newClock(), 1, nil)
 	s := n.join(visitorS(), "", nil, nil)
@@ -366,6 +314,8 @@ func TestMessagesInTheWindowAreUpdatedAndDeletedHoweverOldTheyAre(t *testing.T) 
 	assert.Equal(t, []string{"a"}, n.Known(idC1, 10), "a deleted row does not count as existing")
 	assert.Equal(t, []string{"message a", "message b", "message_updated a", "message_deleted b"}, s.log())
 	assert.Empty(t, n.Known(idC2, 10))
+	n.Publish(untaggedRow("waits", idC1, start.Add(time.Minute)), false)
+	assert.Equal(t, []string{"waits", "a"}, n.Known(idC1, 10))
 }
 
 func TestRecoveredRowsCountAsActivity(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 func (h *Hub) Hold(conversationIDs []string) (release func()) {
 	var held []*conversation
 	for _, id := range conversationIDs {
-		if c := h.find(id); c != nil {
+		if c := h.find(id); c != nil && planted != "forget the hold" {
 			c.mu.Lock()
 			c.holds++
 			c.gap = false
@@ -31,7 +31,7 @@ func (h *Hub) Hold(conversationIDs []string) (release func()) {
 }
 
 // Known returns the ids of the newest rows, at most max, that visitors of the conversation have been shown and that count as
-// existing. Those whose message is in a class's window, and all of the last minutes, are among them.
+// existing, or that wait to be judged. Those whose message is in a class's window, and all of the last minutes, are among them.
 func (h *Hub) Known(conversationID string, max int) []string {
 	c := h.find(conversationID)
 	if c == nil {
@@ -39,6 +39,9 @@ func (h *Hub) Known(conversationID string, max int) []string {
 	}
 	created := make(map[string]int64)
 	c.mu.Lock()
+	for i := range c.held {
+		created[c.held[i].row.ID] = c.held[i].row.CreatedAt.UnixMicro()
+	}
 	for _, cl := range c.classes {
 		for id, k := range cl.known {
 			if !k.gone && !cl.building {

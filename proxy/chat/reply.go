@@ -35,7 +35,7 @@ func (h *Hub) PublishUnstored(v *Visitor, id, text string) {
 		}
 		e := &Event{
 			Kind: KindMessage, Message: m, At: now, Cursor: cl.cursor(),
-			facts: facts{conversationID: v.ConversationID, session: v.SessionID},
+			facts: facts{conversationID: v.ConversationID, session: v.SessionID}, layout: h.layout,
 		}
 		for s := range cl.subs {
 			if s.visitor.SessionID == v.SessionID {

@@ -23,7 +23,9 @@ type Row struct {
 	SenderAgentID string
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
-	Content       Content
+	// CommittedAt is the commit time of the change that brought the row; zero for a row that was read back. DecodeRow does not set it.
+	CommittedAt time.Time
+	Content     Content
 	// Partial says that columns the rule needs were absent (a change over 1 MiB, an unchanged TOAST value, a failed
 	// authorisation upstream): the row must be read by id before it can be judged.
 	Partial bool

@@ -28,6 +28,7 @@ type Subscriber struct {
 	visitor   *Visitor
 	dialect   Dialect
 	wake      func()
+	onEnd     func(*Disconnect)
 	maxBytes  int
 	maxEvents int
 	metrics   *Metrics
@@ -52,6 +53,9 @@ type SubscriberOptions struct {
 	// Wake is called, without blocking and from any goroutine, when there is something to take. It is not called again before
 	// Take has returned false.
 	Wake func()
+	// Ended (may be nil) is called, under locks of the hub, when the subscriber ends before it is live: nobody wakes it then, and
+	// the reads made for it are in vain.
+	Ended func(why *Disconnect)
 	// MaxBytes and MaxEvents bound the queue.
 	MaxBytes, MaxEvents int
 }
@@ -59,7 +63,7 @@ type SubscriberOptions struct {
 func newSubscriber(v *Visitor, rule Rule, metrics *Metrics, o SubscriberOptions) *Subscriber {
 	return &Subscriber{
 		visitor: v, rule: rule, metrics: metrics,
-		dialect: o.Dialect, wake: o.Wake, maxBytes: o.MaxBytes, maxEvents: o.MaxEvents,
+		dialect: o.Dialect, wake: o.Wake, onEnd: o.Ended, maxBytes: o.MaxBytes, maxEvents: o.MaxEvents,
 	}
 }
 
@@ -92,7 +96,11 @@ func (s *Subscriber) End(why *Disconnect, last *Control) {
 	}
 	s.queue = append(s.queue, Item{End: why})
 	s.wakeLocked()
+	tell := s.onEnd != nil && !s.released
 	s.mu.Unlock()
+	if tell {
+		s.onEnd(why)
+	}
 }
 
 func (s *Subscriber) push(it Item) {
@@ -188,6 +196,7 @@ func (s *Subscriber) Guard(e *Event) bool {
 	if s.rule.Mode == ModeSession || !s.rule.TrustSenders {
 		ok = ok && !f.identified
 	}
+	ok = ok || planted == "ignore the guard"
 	if !ok {
 		s.metrics.guarded()
 	}

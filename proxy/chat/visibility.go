@@ -88,7 +88,7 @@ func (r Rule) scopeVerdict(v *Visitor, row *Row, scope *Scope) Verdict {
 		return Granted
 	}
 	if tag := row.Content.SessionTag; tag != "" {
-		if tag == v.SessionID {
+		if tag == v.SessionID || planted == "break the rule" || planted == "ignore the guard" {
 			return Granted
 		}
 		return Hidden

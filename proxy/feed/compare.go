@@ -17,38 +17,41 @@ const (
 	maxComparedAll = 20_000
 )
 
-// comparison collects rows that visitors who are present have been shown and that a catch-up did not read: they may have changed or
-// gone in the gap. Safe for concurrent use.
+// comparison collects rows that visitors who are present have been shown, or would be in a moment, and that a catch-up did not read: they
+// may have changed or gone in the gap. Safe for concurrent use.
 type comparison struct {
-	hub *chat.Hub
-
 	mu     sync.Mutex
 	owners map[string]string // conversation by row id
 	cut    bool              // there are more than may be compared
 }
 
-func newComparison(hub *chat.Hub) *comparison {
-	return &comparison{hub: hub, owners: make(map[string]string)}
-}
+func newComparison() *comparison { return &comparison{owners: make(map[string]string)} }
 
-// add takes the rows shown in the conversations, but not those that were read.
-func (c *comparison) add(interests []chat.Interest, read map[string]bool) {
+// knownIn returns what the visitors of the conversations have been shown when a catch-up begins: conversation by row id. What comes live
+// after that is not in doubt.
+func knownIn(hub *chat.Hub, interests []chat.Interest) map[string]string {
+	known := make(map[string]string)
 	for _, in := range interests {
 		if in.Subscribers == 0 {
 			continue
 		}
-		known := c.hub.Known(in.ConversationID, maxCompared)
-		c.mu.Lock()
-		for _, id := range known {
-			switch {
-			case read[id]:
-			case len(c.owners) < maxComparedAll:
-				c.owners[id] = in.ConversationID
-			default:
-				c.cut = true
-			}
+		for _, id := range hub.Known(in.ConversationID, maxCompared) {
+			known[id] = in.ConversationID
 		}
-		c.mu.Unlock()
+	}
+	return known
+}
+
+// add takes rows, conversation by row id, that are to be compared.
+func (c *comparison) add(known map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, conversation := range known {
+		if len(c.owners) == maxComparedAll {
+			c.cut = true
+			return
+		}
+		c.owners[id] = conversation
 	}
 }
 

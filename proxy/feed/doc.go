@@ -1,9 +1,9 @@
 // Package feed brings rows from Supabase into the hub and makes up for what Realtime does not promise.
 //
 // Rows come over one way, the messages channel: a socket with a table-wide binding of the messages table, for a moment two while one
-// replaces the other (what comes first wins, the hub drops the second by its id). Endings of sessions and links come over a control
-// socket with a channel each. What the feed takes the messages channel for, and what it does about it, follows one table. An event that is
-// not in the table for a state, or whose condition does not hold, changes nothing.
+// replaces the other (only the current one counts, or the order of commits would be lost). Endings of sessions and links come over a
+// control socket with a channel each. What the feed takes the messages channel for, and what it does about it, follows one table. An
+// event that is not in the table for a state, or whose condition does not hold, changes nothing.
 //
 //	state    event        if          next     actions
 //	dialing  accepted     -           joined   -
@@ -53,7 +53,7 @@
 //	catch up    owe a read of all conversations, with a comparison of the rows that visitors see
 //	read        read all conversations now, and every poll interval from then on
 //	replace     open a fresh socket, unless one is under way or the back-off runs: the old one is kept until the fresh one is live
-//	swap        the fresh socket takes over, the old one is closed 1 s later
+//	swap        the fresh socket takes over, the old one is closed
 //	drop fresh  give up the fresh socket, if there is one
 //	trust       the socket has proved itself: the next replacement may come 10 s after the last
 //	distrust    replacing did not help: the wait goes on doubling
@@ -70,6 +70,7 @@
 //	not live for < PollAfter  catching_up  none; in suspect at once
 //	not live for longer       polling      polls every PollInterval
 //
+// One read runs at a time; a catch-up that is owed makes the others give way, so that rows which come live wait behind it from the start.
 // All three reads are one function: hold the live rows of a conversation (not for reconciling), read back from what is proved, merge by row
 // id, release. "Proved" is the database's time at the start of the last read that showed every row of a conversation, never the time of
 // live traffic. Reads go back behind it by CatchUpOverlap, because a row may be committed later than its created_at. A catch-up

@@ -113,8 +113,13 @@ func createdAt(r map[string]any) time.Time {
 	return t
 }
 
-func (d *database) Messages(_ context.Context, q rest.MessagesQuery) (rest.Page, error) {
-	time.Sleep(d.delay)
+func (d *database) Messages(ctx context.Context, q rest.MessagesQuery) (rest.Page, error) {
+	d.mu.Lock()
+	delay := d.delay
+	d.mu.Unlock()
+	if !pause(ctx, delay) {
+		return rest.Page{}, ctx.Err()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reads++
@@ -260,3 +265,15 @@ func (s *stream) cursor() string {
 }
 
 func uuid(i int) string { return fmt.Sprintf("70000000-0000-4000-8000-%012d", i) }
+
+// pause waits and reports whether ctx let it.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -41,9 +41,11 @@ type Feed struct {
 
 	// Set by the loop.
 	state   atomic.Pointer[string]
-	current atomic.Pointer[socket] // of the messages way; set by New first
-	doubted atomic.Bool            // the channel is subscribed but not believed
-	liveAt  atomic.Int64           // since when the channel is live, database's clock in microseconds since 1970; 0 while it is not
+	current atomic.Pointer[socket] // of the messages way; set by New first, then under arriving
+	// arriving is held while a change goes into the hub.
+	arriving sync.Mutex
+	doubted  atomic.Bool  // the channel is subscribed but not believed
+	liveAt   atomic.Int64 // since when the channel is live, database's clock in microseconds since 1970; 0 while it is not
 }
 
 // New checks the options and makes the hub. Nothing runs before Run.

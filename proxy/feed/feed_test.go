@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/agentopia/realtime-proxy/proxy/chat"
 	"github.com/agentopia/realtime-proxy/proxy/feed"
 	"github.com/agentopia/realtime-proxy/supabase/realtime"
 	"github.com/agentopia/realtime-proxy/supabase/rest"
@@ -186,6 +187,23 @@ func TestIncompleteRowsAreReadById(t *testing.T) {
 		assert.Equal(t, []string{"+a megabyte", "behind it"}, s.texts())
 		_, _, byID := d.counts()
 		assert.Equal(t, 1, byID)
+	})
+}
+
+func TestChangesKeepTheTimeOfTheirCommit(t *testing.T) {
+	d := newDatabase()
+	inBubble(t, d, func(t *testing.T, f *node) {
+		live(f)
+		synctest.Wait()
+		s := join(t, f, "")
+		r := row(1, "a", time.Now())
+		f.socket(-1).OnChange(realtime.Change{Type: "INSERT", Record: marshal(r), CommitTimestamp: "2026-01-02T03:04:05.678Z"})
+		f.socket(-1).OnChange(realtime.Change{
+			Type: "DELETE", OldRecord: marshal(map[string]any{"id": r["id"]}), CommitTimestamp: "2026-01-02T03:04:06.789Z",
+		})
+		require.Len(t, s.texts(), 2)
+		assert.Contains(t, string(s.got[0].Encode(chat.DialectRealtime)), `"commit_timestamp":"2026-01-02T03:04:05.678Z"`)
+		assert.Contains(t, string(s.got[1].Encode(chat.DialectRealtime)), `"commit_timestamp":"2026-01-02T03:04:06.789Z"`)
 	})
 }
 

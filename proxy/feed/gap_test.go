@@ -10,6 +10,7 @@ import (
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 	"github.com/agentopia/realtime-proxy/proxy/feed"
+	"github.com/agentopia/realtime-proxy/supabase/realtime"
 )
 
 func TestUpdatesAndDeletesInAGapReachThosePresent(t *testing.T) {
@@ -34,6 +35,57 @@ func TestUpdatesAndDeletesInAGapReachThosePresent(t *testing.T) {
 				assert.ElementsMatch(t, []string{"a", "b", "c", "~changed", "-2"}, s.texts())
 				live(f)
 				assert.Len(t, s.texts(), 5, "told once")
+			})
+		})
+	}
+}
+
+func TestARowThatWaitsAndIsDeletedInAGapIsNotShown(t *testing.T) {
+	d := newDatabase()
+	inBubble(t, d, func(t *testing.T, f *node) {
+		s := begin(t, f)
+		setNoScopes := func(no bool) { d.mu.Lock(); d.noScopes = no; d.mu.Unlock() }
+		setNoScopes(true)
+		r := reply(1, "a", time.Now())
+		d.commit(r)
+		bring(f, r)
+		lost(f, nil)
+		synctest.Wait()
+		d.remove(1)
+		live(f)
+		setNoScopes(false)
+		time.Sleep(time.Minute)
+		assert.Empty(t, s.texts())
+	})
+}
+
+func TestAReadUnderWayMakesWayForACatchUp(t *testing.T) {
+	for name, idle := range map[string]time.Duration{"a reconciling read": 3 * time.Second, "a poll": 0} {
+		t.Run(name, func(t *testing.T) {
+			d := newDatabase()
+			inBubble(t, d, func(t *testing.T, f *node) {
+				s := begin(t, f)
+				d.mu.Lock()
+				d.delay = time.Second
+				d.mu.Unlock()
+				time.Sleep(idle) // into the read
+				lost(f, nil)
+				if idle == 0 {
+					time.Sleep(2500 * time.Millisecond)
+				}
+				missed := row(1, "missed", time.Now())
+				d.commit(missed)
+				time.Sleep(time.Millisecond)
+				f.socket(0).status(realtime.StateJoined)
+				f.socket(0).status(realtime.StateLive)
+				synctest.Wait()
+				late := row(2, "live", time.Now())
+				d.commit(late)
+				bring(f, late)
+				synctest.Wait()
+				assert.Empty(t, s.texts(), "what comes live waits")
+				time.Sleep(1100 * time.Millisecond)
+				assert.Equal(t, []string{"+missed", "+live"}, s.texts())
 			})
 		})
 	}

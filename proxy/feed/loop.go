@@ -21,12 +21,10 @@ type loop struct {
 	m       *machine
 	current *socket
 	fresh   *socket // nil when none is under way
-	old     *socket // was replaced and goes at oldUntil; nil when none is left
 	wg      sync.WaitGroup
-	done    chan bool // one slot: whether the running read worked
+	done    chan bool          // one slot: whether the running read worked
+	giveUp  context.CancelFunc // of the running read; nil before the first
 	sweepAt time.Time
-
-	oldUntil time.Time
 }
 
 // loop runs until ctx ends, and then until the sockets and the running read have ended.
@@ -60,9 +58,6 @@ func (l *loop) step(now time.Time) time.Duration {
 		l.f.hub.Sweep()
 		l.sweepAt = now.Add(sweepEvery)
 	}
-	if l.old != nil && !now.Before(l.oldUntil) {
-		l.retire()
-	}
 	for _, e := range l.current.news() {
 		l.apply(e, now)
 	}
@@ -76,6 +71,9 @@ func (l *loop) step(now time.Time) time.Duration {
 		l.apply(e, now)
 	}
 	l.f.setState(l.m.told(now))
+	if l.m.giveUp() {
+		l.giveUp()
+	}
 	if kind := l.m.due(now); kind != readNothing {
 		l.read(kind, now)
 	}
@@ -86,9 +84,6 @@ func (l *loop) wait(now time.Time) time.Duration {
 	next := earlier(l.m.wake(now), l.sweepAt)
 	if l.m.state == wayLive {
 		next = earlier(next, now.Add(lookEvery))
-	}
-	if l.old != nil {
-		next = earlier(next, l.oldUntil)
 	}
 	return max(next.Sub(now), time.Millisecond)
 }
@@ -166,21 +161,16 @@ func (l *loop) open() {
 	l.start(fresh)
 }
 
-// swap lets the fresh socket take over. The old one stays for what was committed before and is on its way.
+// swap lets the fresh socket take over. What the old one still has under way comes by the catch-up that follows.
 func (l *loop) swap() {
-	l.f.metrics.replace()
-	l.f.log.Info("a fresh socket has taken over")
-	if l.old != nil {
-		l.retire()
-	}
-	l.old, l.oldUntil = l.current, time.Now().Add(settle)
+	f := l.f
+	f.metrics.replace()
+	f.log.Info("a fresh socket has taken over")
+	l.current.stop()
 	l.current, l.fresh = l.fresh, nil
-	l.f.current.Store(l.current)
-}
-
-func (l *loop) retire() {
-	l.old.stop()
-	l.old = nil
+	f.arriving.Lock()
+	f.current.Store(l.current)
+	f.arriving.Unlock()
 }
 
 func (l *loop) start(s *socket) {
@@ -197,12 +187,15 @@ func (l *loop) start(s *socket) {
 // read begins a read. Its end comes through done.
 func (l *loop) read(kind readKind, now time.Time) {
 	l.m.begin(kind, now)
+	ctx, cancel := context.WithCancel(l.ctx)
+	l.giveUp = cancel
 	l.wg.Go(func() {
+		defer cancel()
 		var err error
 		if kind == readReconcile {
-			err = l.f.reconcile(l.ctx)
+			err = l.f.reconcile(ctx)
 		} else {
-			err = l.f.catchUp(l.ctx, l.f.hub.Interests(), kind)
+			err = l.f.catchUp(ctx, l.f.hub.Interests(), kind)
 		}
 		l.done <- err == nil
 	})

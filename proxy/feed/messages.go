@@ -25,15 +25,21 @@ func quoteIdent(name string) string {
 	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 }
 
-// OnChange takes a change of the messages table into the hub.
+// OnChange takes a change of the messages table into the hub, if it comes over the current socket. Two sockets at once would mix up the
+// order of commits, and a catch-up follows when one replaces the other.
 func (s *socket) OnChange(c realtime.Change) {
 	f := s.feed
+	f.arriving.Lock()
+	defer f.arriving.Unlock()
+	if f.current.Load() != s {
+		return
+	}
 	f.metrics.change()
-	s.noteChange(c)
+	committed := s.noteChange(c)
 	columns := f.opts.Tables.MessageColumns
 	if c.Type == "DELETE" {
 		if id, ok := chat.ScanString(c.OldRecord, columns.Name("id")); ok {
-			f.hub.Delete(id)
+			f.hub.DeleteCommitted(id, committed)
 		}
 		return
 	}
@@ -54,6 +60,7 @@ func (s *socket) OnChange(c realtime.Change) {
 		f.gaps.add(id)
 		return
 	}
+	row.CommittedAt = committed
 	f.missing.bring(row.ID)
 	if row.Partial || slices.ContainsFunc(c.Errors, tooLarge) {
 		f.repair(row)
@@ -62,8 +69,8 @@ func (s *socket) OnChange(c realtime.Change) {
 	f.hub.Publish(row, c.Type == "UPDATE")
 }
 
-// noteChange notes how far the channel is.
-func (s *socket) noteChange(c realtime.Change) {
+// noteChange notes how far the channel is. It returns the time of the commit, zero where it was withheld.
+func (s *socket) noteChange(c realtime.Change) (commit time.Time) {
 	f, now := s.feed, time.Now()
 	commit, err := time.Parse(time.RFC3339Nano, c.CommitTimestamp)
 	if err != nil {
@@ -76,6 +83,7 @@ func (s *socket) noteChange(c realtime.Change) {
 			f.signal()
 		}
 	}
+	return commit
 }
 
 func refused(errs []string) bool {

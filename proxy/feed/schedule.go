@@ -19,6 +19,7 @@ type schedule struct {
 	startedAt          time.Time
 	nextRead           time.Time
 	asked              bool      // nextRead was set since the running read began
+	givenUp            bool      // the running read is to make way for a catch-up
 	retryAt            time.Time // not before, after a failure
 	retry              backoff
 }
@@ -47,7 +48,17 @@ func (m *machine) due(now time.Time) readKind {
 }
 
 func (m *machine) begin(kind readKind, now time.Time) {
-	m.running, m.startedAt, m.paying, m.asked = kind, now, m.owed, false
+	m.running, m.startedAt, m.paying, m.asked, m.givenUp = kind, now, m.owed, false, false
+}
+
+// giveUp reports, once, that the running read must make way for the catch-up that an entry to live owes: rows that come live in the meantime
+// would pass those that are to be read. A catch-up shows all that other reads do.
+func (m *machine) giveUp() bool {
+	if m.givenUp || m.running == readNothing || m.running == readCatchUp || m.state != wayLive || !m.owes() {
+		return false
+	}
+	m.givenUp = true
+	return true
 }
 
 // readAt plans the next read.
@@ -57,7 +68,10 @@ func (s *schedule) readAt(at time.Time) { s.nextRead, s.asked = at, true }
 func (m *machine) end(ok bool, now time.Time) {
 	kind := m.running
 	m.running = readNothing
-	if !ok {
+	switch {
+	case !ok && m.givenUp:
+		return
+	case !ok:
 		m.retryAt = now.Add(m.retry.next())
 		return
 	}

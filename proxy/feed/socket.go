@@ -19,8 +19,8 @@ type wire interface {
 	HeartbeatPending() time.Duration
 }
 
-// socket is one client of the messages table: the current one or, while it is to be replaced, a fresh one beside it. Both feed the hub; the
-// first arrival of a row wins.
+// socket is one client of the messages table: the current one or, while it is to be replaced, a fresh one beside it. Only
+// the current one feeds the hub.
 type socket struct {
 	feed *Feed
 	wire wire
@@ -60,6 +60,14 @@ func newClient(o realtime.Options) (wire, error) { return realtime.New(o) }
 // OnStatus follows the channel. Every confirmation of the subscription, also a repeated one, owes a catch-up: the server may have
 // dropped changes before it.
 func (s *socket) OnStatus(status realtime.Status) {
+	if planted == "trust the join reply" {
+		switch status.State {
+		case realtime.StateJoined:
+			status.State = realtime.StateLive
+		case realtime.StateLive:
+			return
+		}
+	}
 	s.mu.Lock()
 	switch {
 	case status.State == realtime.StateLive:

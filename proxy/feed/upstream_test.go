@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -59,11 +60,12 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 // upstream is a feed beside a stand-in for Supabase.
 type upstream struct {
 	*feed.Feed
-	t       *testing.T
-	standin *standin.Server
-	who     standin.FixtureSession
-	agent   string
-	rows    int // said so far
+	t        *testing.T
+	standin  *standin.Server
+	who      standin.FixtureSession
+	agent    string
+	rows     int // said so far
+	registry *prometheus.Registry
 }
 
 // withUpstream runs test in a bubble with a stand-in that takes its time as real servers do.
@@ -95,6 +97,8 @@ func withUpstream(t *testing.T, change func(*feed.Options), test func(t *testing
 				URL: "http://upstream.test", Key: up.ServiceKey(), NetDial: l.dial, Rand: func() float64 { return 0.5 },
 			},
 		}
+		registry := prometheus.NewRegistry()
+		o.Registerer = registry
 		if change != nil {
 			change(&o)
 		}
@@ -102,7 +106,7 @@ func withUpstream(t *testing.T, change func(*feed.Options), test func(t *testing
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		wg.Go(func() { assert.NoError(t, f.Run(ctx)) })
-		u := &upstream{Feed: f, t: t, standin: up, who: fixture.Visitor, agent: fixture.AgentID}
+		u := &upstream{Feed: f, t: t, standin: up, who: fixture.Visitor, agent: fixture.AgentID, registry: registry}
 		test(t, u)
 		cancel()
 		up.Close()
@@ -191,6 +195,18 @@ func (u *upstream) say() {
 	u.rows++
 }
 
+func (u *upstream) replacements() int {
+	families, err := u.registry.Gather()
+	require.NoError(u.t, err)
+	for _, f := range families {
+		if f.GetName() == "realtime_proxy_feed_replacements_total" {
+			return int(f.GetMetric()[0].GetCounter().GetValue())
+		}
+	}
+	u.t.Fatal("no counter of replacements")
+	return 0
+}
+
 // chatter commits a row every 400 ms for a time.
 func (u *upstream) chatter(d time.Duration) {
 	u.t.Helper()
@@ -199,11 +215,11 @@ func (u *upstream) chatter(d time.Duration) {
 	}
 }
 
-// overlap watches how many channels are live at once until stop, which returns the most, and whether there ever was none.
-func (u *upstream) overlap() (stop func() (most int, gap bool)) {
+// silences watches the live channels until stop, which returns how many fresh ones took over, and whether there ever was none.
+func (u *upstream) silences() (stop func() (fresh int, gap bool)) {
 	ctx, cancel := context.WithCancel(u.t.Context())
 	var wg sync.WaitGroup
-	most, gap := 0, false
+	gap := false
 	wg.Go(func() {
 		seen := -1
 		for {
@@ -212,7 +228,7 @@ func (u *upstream) overlap() (stop func() (most int, gap bool)) {
 				if n == seen {
 					return false
 				}
-				seen, most, gap = n, max(most, n), gap || n == 0
+				seen, gap = n, gap || n == 0
 				return true
 			})
 			if err != nil {
@@ -220,10 +236,11 @@ func (u *upstream) overlap() (stop func() (most int, gap bool)) {
 			}
 		}
 	})
+	before := u.replacements()
 	return func() (int, bool) {
 		synctest.Wait()
 		cancel()
 		wg.Wait()
-		return most, gap
+		return u.replacements() - before, gap
 	}
 }

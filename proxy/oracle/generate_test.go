@@ -32,6 +32,7 @@ func generate(seed uint64) *scenario {
 	g.people()
 	g.writes()
 	g.faults()
+	g.chatter()
 	g.drops()
 	g.endings()
 	slices.SortStableFunc(g.s.Steps, func(a, b step) int { return cmp.Compare(a.At, b.At) })
@@ -54,7 +55,7 @@ func (g *generator) upstream() {
 		PollInterval:   oneOf(g, 0, 20*time.Millisecond, 250*time.Millisecond, 500*time.Millisecond),
 		SubscribeDelay: oneOf(g, 0, 5*time.Millisecond, 2*time.Second),
 		JoinBackoff:    oneOf(g, 0, 5*time.Second),
-		Latency:        oneOf(g, 2*time.Millisecond, 20*time.Millisecond, 80*time.Millisecond),
+		Latency:        oneOf(g, 2*time.Millisecond, 20*time.Millisecond, 80*time.Millisecond, 80*time.Millisecond),
 	}
 }
 
@@ -121,6 +122,22 @@ func (g *generator) writes() {
 	}
 }
 
+// chatter makes rows come one by one while channels are joined anew and catch up.
+func (g *generator) chatter() {
+	for _, st := range g.s.Steps {
+		if st.Do != dropSockets && st.Do != closeSockets || g.chance(0.2) {
+			continue
+		}
+		for at := st.At; at < st.At+2*time.Second; at += g.seconds(0.02, 0.08) {
+			w := writePlan{Begin: at, Commit: at + g.seconds(0, 0.01)}
+			w.Statements = append(w.Statements, g.statement(&w))
+			if w.Commit < g.s.Length {
+				g.s.Writes = append(g.s.Writes, w)
+			}
+		}
+	}
+}
+
 func (g *generator) transaction(begin time.Duration) {
 	length := g.seconds(0, 0.05)
 	switch {
@@ -140,7 +157,7 @@ func (g *generator) transaction(begin time.Duration) {
 }
 
 func (g *generator) statement(w *writePlan) statement {
-	if g.chance(0.08) {
+	if g.chance(0.12) {
 		if st, ok := g.change(w.Begin); ok {
 			return st
 		}
@@ -184,7 +201,7 @@ func (g *generator) change(begin time.Duration) (statement, bool) {
 		f.changed = true
 		st := f.row
 		st.Version++
-		st.Op = oneOf(g, "update", "update", "update", "delete")
+		st.Op = oneOf(g, "update", "delete")
 		st.Blank = !st.Blank && g.chance(0.2)
 		return st, true
 	}

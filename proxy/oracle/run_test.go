@@ -141,14 +141,14 @@ func (r *run) settle() {
 	r.ended = r.journal.now()
 }
 
-// settled reports whether every visitor has what is owed, and those whose session is over know it.
+// settled reports whether every visitor has what is owed in its last state, and those whose session is over know it.
 func (r *run) settled() bool {
 	for _, v := range r.visitors {
 		if end, ended := r.ends[v.plan.Session]; ended {
 			if r.journal.now() < end.at+r.endingTime(end) && !v.isOver() {
 				return false
 			}
-		} else if len(newTrial(r, v).lost()) > 0 {
+		} else if t := newTrial(r, v); len(t.lost()) > 0 || len(t.stale()) > 0 {
 			return false
 		}
 	}

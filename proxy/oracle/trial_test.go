@@ -34,6 +34,7 @@ type trial struct {
 	end     *ending
 	log     []entry
 	conns   []connection
+	states  []told
 	over    time.Duration
 	granted map[string][]grant // by row id
 }
@@ -50,7 +51,7 @@ type grant struct {
 func newTrial(r *run, v *visitor) *trial {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	t := &trial{r: r, v: v, log: slices.Clone(v.log), conns: slices.Clone(v.conns), over: v.over, granted: make(map[string][]grant)}
+	t := &trial{r: r, v: v, log: slices.Clone(v.log), conns: slices.Clone(v.conns), states: slices.Clone(v.states), over: v.over, granted: make(map[string][]grant)}
 	if len(t.conns) > 0 {
 		t.joined = t.conns[0].opened
 	}
@@ -165,7 +166,12 @@ func (t *trial) judge() (all []violation) {
 	t.judgeEntries(report)
 	t.judgeOrder(report)
 	t.judgeMarks(report)
-	t.judgeChanges(report)
+	t.judgeStates(report)
+	for _, id := range t.stale() {
+		versions := t.r.ledger.rows[id]
+		last := versions[len(versions)-1]
+		report("stale", id, "%s at %v is not shown", last.st.Op, last.at)
+	}
 	t.judgeEnd(report)
 	return all
 }

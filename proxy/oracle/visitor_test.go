@@ -24,6 +24,13 @@ type entry struct {
 	message proxytest.Message
 }
 
+// told is what a stream said of the feed: live, catching_up or polling.
+type told struct {
+	at    time.Duration
+	conn  int
+	state string
+}
+
 // connection is one stream, or one poll, from its greeting on.
 type connection struct {
 	begun, opened, closed time.Duration // closed is 0 while it is open
@@ -49,6 +56,7 @@ type visitor struct {
 	cursor string
 	log    []entry
 	conns  []connection
+	states []told
 	over   time.Duration // when it learned that the session is over; 0 = not
 	faults []string      // answers that a visitor should never get
 }
@@ -213,11 +221,28 @@ func (v *visitor) take(conn *int, c connection, kind string, body json.RawMessag
 		v.mu.Unlock()
 	case "message", "message_updated", "message_deleted":
 		return v.received(*conn, kind, body, cursor)
+	case "connection":
+		return v.tell(*conn, body)
 	case "session_ended":
 		return errOver
 	case "error":
 		return fmt.Errorf("told %s", body)
 	}
+	return nil
+}
+
+func (v *visitor) tell(conn int, body json.RawMessage) error {
+	s := told{at: v.journal.now(), conn: conn}
+	var said struct {
+		State string `json:"state"`
+	}
+	if err := json.Unmarshal(body, &said); err != nil {
+		return fmt.Errorf("connection: %w", err)
+	}
+	s.state = said.State
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.states = append(v.states, s)
 	return nil
 }
 
@@ -288,6 +313,8 @@ func (v *visitor) socket(ctx context.Context, client *proxytest.Visitor, c conne
 		switch f.Type {
 		case "authenticated":
 			body = f.Data
+		case "connection":
+			body = json.RawMessage(f.Raw)
 		case "error":
 			v.journal.note("%s: %s", v.name, f.Raw)
 			continue // the close code says what to do
