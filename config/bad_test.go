@@ -138,8 +138,11 @@ func TestEveryNumberHasARange(t *testing.T) {
 		"supabase.authorize_per_second": {1, 1000}, "chat.history_max": {0, 1000}, "chat.message_max_length": {1, 100_000},
 		"session.authorize_concurrency": {1, 256}, "resume.window_events": {1, 100_000}, "resume.window_bytes": {1024, 256 << 20},
 		"limits.connections_per_session": {1, 10_000}, "limits.connections_per_address": {1, 1_000_000},
-		"limits.connections": {1, 1_000_000}, "limits.messages_per_minute": {1, 6000}, "limits.failed_tokens_per_minute": {1, 6000},
-		"limits.frame_bytes": {1024, 1 << 20}, "limits.body_bytes": {1024, 16 << 20}, "limits.queue_bytes": {16 << 10, 64 << 20},
+		"limits.connections": {1, 1_000_000}, "limits.new_connections_per_second": {1, 1_000_000},
+		"limits.messages_per_minute": {1, 6000}, "limits.failed_tokens_per_minute": {1, 6000},
+		"limits.frames_per_second": {1, 10_000}, "limits.broadcasts_per_second": {1, 10_000},
+		"limits.realtime_frame_bytes": {4096, 5_000_000},
+		"limits.frame_bytes":          {1024, 1 << 20}, "limits.body_bytes": {1024, 16 << 20}, "limits.queue_bytes": {16 << 10, 64 << 20},
 		"limits.queue_events": {10, 100_000}, "limits.header_bytes": {4096, 1 << 20},
 	}
 	outOfRange := func(t *testing.T, key, value string) bool {

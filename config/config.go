@@ -140,19 +140,23 @@ type Resume struct {
 
 // Limits bound what one visitor, one address and the process may use.
 type Limits struct {
-	ConnectionsPerSession int           `mapstructure:"connections_per_session"`
-	ConnectionsPerAddress int           `mapstructure:"connections_per_address"`
-	Connections           int           `mapstructure:"connections"`
-	MessagesPerMinute     int           `mapstructure:"messages_per_minute"`      // per session, unless its link says otherwise
-	FailedTokensPerMinute int           `mapstructure:"failed_tokens_per_minute"` // per address
-	FrameBytes            int           `mapstructure:"frame_bytes"`              // one inbound WebSocket frame
-	BodyBytes             int           `mapstructure:"body_bytes"`               // one request body
-	QueueBytes            int           `mapstructure:"queue_bytes"`              // one subscriber's queue
-	QueueEvents           int           `mapstructure:"queue_events"`             // one subscriber's queue
-	HeaderBytes           int           `mapstructure:"header_bytes"`             // one request's head
-	HeaderTimeout         time.Duration `mapstructure:"header_timeout"`
-	AuthenticateTimeout   time.Duration `mapstructure:"authenticate_timeout"` // a WebSocket's first message
-	WriteTimeout          time.Duration `mapstructure:"write_timeout"`        // one write to a visitor
+	ConnectionsPerSession   int           `mapstructure:"connections_per_session"`
+	ConnectionsPerAddress   int           `mapstructure:"connections_per_address"`
+	Connections             int           `mapstructure:"connections"`
+	NewConnectionsPerSecond int           `mapstructure:"new_connections_per_second"`
+	MessagesPerMinute       int           `mapstructure:"messages_per_minute"`      // per session, unless its link says otherwise
+	FailedTokensPerMinute   int           `mapstructure:"failed_tokens_per_minute"` // per address
+	FramesPerSecond         int           `mapstructure:"frames_per_second"`        // inbound, per WebSocket
+	BroadcastsPerSecond     int           `mapstructure:"broadcasts_per_second"`    // per Realtime socket
+	FrameBytes              int           `mapstructure:"frame_bytes"`              // one inbound WebSocket frame
+	RealtimeFrameBytes      int           `mapstructure:"realtime_frame_bytes"`     // one inbound frame of the Realtime protocol
+	BodyBytes               int           `mapstructure:"body_bytes"`               // one request body
+	QueueBytes              int           `mapstructure:"queue_bytes"`              // one subscriber's queue
+	QueueEvents             int           `mapstructure:"queue_events"`             // one subscriber's queue
+	HeaderBytes             int           `mapstructure:"header_bytes"`             // one request's head
+	HeaderTimeout           time.Duration `mapstructure:"header_timeout"`
+	AuthenticateTimeout     time.Duration `mapstructure:"authenticate_timeout"` // a WebSocket's first message
+	WriteTimeout            time.Duration `mapstructure:"write_timeout"`        // one write to a visitor
 }
 
 // Stream is the life of a Server-Sent Events or WebSocket connection.

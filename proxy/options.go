@@ -81,8 +81,11 @@ type Resume struct {
 // Limits bound what one visitor, one address and the process may use.
 type Limits struct {
 	ConnectionsPerSession, ConnectionsPerAddress, Connections int
+	NewConnectionsPerSecond                                   int
 	MessagesPerMinute, FailedTokensPerMinute                  int
-	FrameBytes, BodyBytes, QueueBytes, QueueEvents            int
+	FramesPerSecond, BroadcastsPerSecond                      int
+	FrameBytes, RealtimeFrameBytes, BodyBytes                 int
+	QueueBytes, QueueEvents                                   int
 	HeaderBytes, MessageMaxLength, HistoryMax                 int
 	HeaderTimeout, AuthenticateTimeout, WriteTimeout          time.Duration
 }

@@ -293,3 +293,83 @@ func TestRealPartsEndings(t *testing.T) {
 		})
 	}
 }
+
+func TestRealPartsSessionEndsThoughItsFunctionCannot(t *testing.T) {
+	for name, strict := range map[string]bool{"strict": true, "not strict": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newRealWorld(t, stack.Options{Profile: stack.Profile{BrokenEnd: true, Strict: strict, Publication: stack.PublicationMessages}})
+			p := newPage(w.world, w.start(pagesFrom(pageOrigin)))
+			session := p.open(w.fixture.Isolated)
+			events := p.listen(session)
+			require.Equal(t, "connected", p.next(events, nil).Type)
+			status, answer := p.call("temporary-chat-api/end-session", "", map[string]any{
+				"session_token": session["session_token"], "satisfaction_rating": 4, "feedback_text": "fine", "end_reason": "left the page",
+			})
+			require.Equal(t, http.StatusOK, status, answer)
+			assert.Equal(t, "completed", answer["end_reason"])
+			require.Equal(t, "session_ended", p.next(events, nil).Type, "though the sessions table is not published")
+			w.exec(fmt.Sprintf(`do $$ begin
+				assert (select status = 'ended' and end_reason = 'completed' and ended_at >= started_at and satisfaction_rating = 4
+					and feedback_text = 'fine' and session_duration_seconds is not null from temporary_chat_sessions where id = '%[1]s');
+				assert (select c.status = 'completed' from conversation_sessions c
+					join temporary_chat_sessions s on s.conversation_session_id = c.id where s.id = '%[1]s');
+			end $$`, session["id"]))
+			status, _ = p.end(session)
+			assert.Equal(t, http.StatusNotFound, status)
+		})
+	}
+}
+
+func TestRealPartsEndOfAVisitLeavesTheOwnersConversationOpen(t *testing.T) {
+	w := newRealWorld(t, stack.Options{Profile: stack.Profile{BrokenEnd: true, Strict: true}})
+	v := w.start(nil).visitor(w.fixture.Shared)
+	reply, err := v.Post(w.ctx, "/temporary-chat-api/end-session", map[string]any{"session_token": v.Token})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, reply.Status, reply.Body)
+	w.exec(fmt.Sprintf(`do $$ begin
+		assert (select c.status = 'active' and c.user_id is not null from conversation_sessions c
+			join temporary_chat_sessions s on s.conversation_session_id = c.id where s.id = '%s');
+	end $$`, w.fixture.Shared.ID))
+}
+
+func TestRealPartsTotalCountsTheVisitorsOwnRows(t *testing.T) {
+	w := newRealWorld(t, stack.Options{})
+	w.exec(fmt.Sprintf(`update temporary_chat_links set max_messages_per_session = 3 where id = '%s'`, w.fixture.Isolated.ID))
+	v := w.start(nil).visitor(w.fixture.Visitor)
+	w.say(w.fixture.Visitor, "one of before")
+	older := fresh(w.fixture.Rows["m02"]) // older functions named the session differently
+	older["content"] = map[string]any{"type": "text", "text": "another", "metadata": map[string]any{
+		"session_id": w.fixture.Visitor.ID, "is_anonymous_user": true,
+	}}
+	w.insert(older)
+	w.insert(fresh(w.fixture.Rows["m01"])) // the agent's
+	w.insert(fresh(w.fixture.Rows["m13"])) // somebody else's
+	for _, want := range []int{http.StatusOK, http.StatusTooManyRequests} {
+		reply, err := v.Send(w.ctx, "Hello", "")
+		require.NoError(t, err)
+		assert.Equal(t, want, reply.Status, reply.Body)
+	}
+}
+
+func TestRealPartsListsOfALinkAreAppliedWhileConnected(t *testing.T) {
+	w := newRealWorld(t, stack.Options{})
+	p := newPage(w.world, w.start(func(o *proxy.Options) {
+		o.AllowedOrigins = []string{pageOrigin}
+		o.Session.RecheckInterval, o.Session.ConfirmWithin = 500*time.Millisecond, time.Minute
+	}))
+	session := map[string]any{"session_token": w.fixture.Visitor.Token}
+	events := p.listen(session)
+	require.Equal(t, "connected", p.next(events, nil).Type)
+	w.exec(fmt.Sprintf(`update temporary_chat_links set allowed_ips = '{127.0.0.0/8,2001:db8::1}', allowed_domains = '{localhost}' where id = '%s'`,
+		w.fixture.Isolated.ID))
+	id := w.say(w.fixture.Visitor, "still here")
+	var m proxytest.Message
+	require.Equal(t, "message", p.next(events, &m).Type)
+	assert.Equal(t, id, m.ID)
+	w.exec(fmt.Sprintf(`update temporary_chat_links set allowed_ips = '{198.51.100.7/24}' where id = '%s'`, w.fixture.Isolated.ID))
+	var refused struct{ Code string }
+	require.Equal(t, "error", p.next(events, &refused).Type)
+	assert.Equal(t, "address_not_allowed", refused.Code)
+	status, _ := p.send(session, "Hello?")
+	assert.Equal(t, http.StatusForbidden, status)
+}

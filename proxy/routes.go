@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"net/http"
+	"path"
+	"strings"
 
 	"github.com/agentopia/realtime-proxy/proxy/web"
 )
@@ -17,5 +19,26 @@ func (s *Server) routes() http.Handler {
 		mux.Handle("/chat/", page)
 	}
 	mux.Handle("/", s.transport.Handler())
-	return mux
+	return discreet(mux)
+}
+
+// discreet keeps addresses, whose queries hold tokens, out of Referer and Location. A http.ServeMux redirects a path that is not in its
+// shortest form, query included; no such path is served here.
+func discreet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if !isShortest(r.URL.EscapedPath()) {
+			w.Header().Set("Content-Type", "application/json; charset=utf-8")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(`{"error":"Not Found"}`)) // whoever has gone needs no answer
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isShortest(p string) bool {
+	clean := path.Clean(p)
+	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/")
 }

@@ -87,6 +87,7 @@ func (s *Server) newSessions() (err error) {
 		ConfirmWithin:      t.ConfirmWithin,
 		RecheckInterval:    t.RecheckInterval,
 		OnEnd:              s.endSession,
+		OnLinkChange:       func(v *chat.Visitor) { s.transport.LinkChanged(v) },
 		Metrics:            session.NewMetrics(s.opts.Registry),
 		Logger:             s.opts.Logger,
 	})
@@ -137,7 +138,7 @@ func (s *Server) newFeed() (err error) {
 	s.feed, err = feed.New(feed.Options{
 		Store: s.rest,
 		Hub: chat.Options{
-			Rule: s.opts.Rule, Signer: signer, Epoch: rand.Uint64(), Overlap: t.Overlap,
+			Rule: s.opts.Rule, Signer: signer, Table: s.messagesTable(), Epoch: rand.Uint64(), Overlap: t.Overlap,
 			ResumeWindow: r.Window, WindowEvents: r.WindowEvents, WindowBytes: r.WindowBytes,
 			OnVisitorMessage: func(sessionID, clientMessageID, messageID string) {
 				s.transport.Observed(sessionID, clientMessageID, messageID)
@@ -162,15 +163,19 @@ func (s *Server) newTransport() (err error) {
 	l := s.opts.Limits
 	s.transport, err = transport.New(transport.Options{
 		Authorizer: s.sessions, Backfiller: s.feed, Functions: functionCaller{s.functions}, Store: messageStore{s.rest},
-		Hub: s.feed.Hub(), Track: s.sessions.Track, Now: s.rest.Now,
+		Hub: s.feed.Hub(), Track: s.sessions.Track, Now: s.rest.Now, Reached: s.rest.Reached, Links: s.sessions,
+		Endings:        sessionEndings{s.rest, s.sessions, s.log},
 		AllowedOrigins: s.opts.AllowedOrigins, TrustedProxies: s.opts.TrustedProxies,
+		Table: s.messagesTable(), AnonKey: chat.Token(s.opts.Supabase.AnonKey), ServiceKey: chat.Token(s.opts.Supabase.ServiceRoleKey),
 		SendVia: s.opts.SendVia, MaxMessageLength: l.MessageMaxLength, HistoryMax: l.HistoryMax,
-		FrameBytes: l.FrameBytes, BodyBytes: l.BodyBytes, QueueBytes: l.QueueBytes, QueueEvents: l.QueueEvents,
+		FrameBytes: l.FrameBytes, RealtimeBytes: l.RealtimeFrameBytes, BodyBytes: l.BodyBytes,
+		QueueBytes: l.QueueBytes, QueueEvents: l.QueueEvents,
+		FramesPerSecond: l.FramesPerSecond, BroadcastsPerSecond: l.BroadcastsPerSecond, ResumeWindow: s.opts.Resume.Window,
 		AuthenticateTimeout: l.AuthenticateTimeout, WriteTimeout: l.WriteTimeout,
 		KeepAlive: s.opts.Stream.KeepAlive, Retry: s.opts.Stream.Retry, MaxAge: s.opts.Stream.MaxAge,
 		DrainPeriod: s.opts.Drain.Period, DrainMax: s.opts.Drain.Max, FunctionTimeout: s.opts.Supabase.FunctionTimeout,
 		ConnectionsPerSession: l.ConnectionsPerSession, ConnectionsPerAddress: l.ConnectionsPerAddress,
-		Connections: l.Connections, MessagesPerMinute: l.MessagesPerMinute, FailedTokensPerMinute: l.FailedTokensPerMinute,
+		Connections: l.Connections, NewConnectionsPerSecond: l.NewConnectionsPerSecond, MessagesPerMinute: l.MessagesPerMinute, FailedTokensPerMinute: l.FailedTokensPerMinute,
 		Registerer: s.opts.Registry, Logger: s.opts.Logger,
 	})
 	return err

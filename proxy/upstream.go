@@ -37,6 +37,12 @@ func (s *Server) tables() feed.Tables {
 	return tables
 }
 
+// messagesTable is the messages table as visitors with a Realtime client know it.
+func (s *Server) messagesTable() chat.Table {
+	t := s.tables()
+	return chat.Table{Schema: t.Schema, Name: t.Messages, Columns: t.MessageColumns}
+}
+
 // probeInterval is how often an unreachable or unusable database is tried while nobody reads it.
 const probeInterval = 15 * time.Second
 

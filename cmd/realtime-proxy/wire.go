@@ -69,8 +69,11 @@ func proxyLimits(c *config.Config) proxy.Limits {
 	l := c.Limits
 	return proxy.Limits{
 		ConnectionsPerSession: l.ConnectionsPerSession, ConnectionsPerAddress: l.ConnectionsPerAddress,
-		Connections: l.Connections, MessagesPerMinute: l.MessagesPerMinute, FailedTokensPerMinute: l.FailedTokensPerMinute,
-		FrameBytes: l.FrameBytes, BodyBytes: l.BodyBytes, QueueBytes: l.QueueBytes, QueueEvents: l.QueueEvents,
+		Connections: l.Connections, NewConnectionsPerSecond: l.NewConnectionsPerSecond,
+		MessagesPerMinute: l.MessagesPerMinute, FailedTokensPerMinute: l.FailedTokensPerMinute,
+		FramesPerSecond: l.FramesPerSecond, BroadcastsPerSecond: l.BroadcastsPerSecond,
+		FrameBytes: l.FrameBytes, RealtimeFrameBytes: l.RealtimeFrameBytes, BodyBytes: l.BodyBytes,
+		QueueBytes: l.QueueBytes, QueueEvents: l.QueueEvents,
 		HeaderBytes: l.HeaderBytes, MessageMaxLength: c.Chat.MessageMaxLength, HistoryMax: c.Chat.HistoryMax,
 		HeaderTimeout: l.HeaderTimeout, AuthenticateTimeout: l.AuthenticateTimeout, WriteTimeout: l.WriteTimeout,
 	}

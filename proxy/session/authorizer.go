@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 	"github.com/agentopia/realtime-proxy/supabase/rest"
 )
@@ -27,8 +25,7 @@ type Authorizer struct {
 	metrics  *Metrics
 	sealer   *sealer
 	tasks    *tasks
-	limiter  *rate.Limiter
-	slots    chan struct{} // one for each validation that runs
+	turns    *turns
 	sessions *batcher[rest.Session]
 	links    *batcher[rest.Link]
 	agents   *batcher[string]
@@ -38,6 +35,7 @@ type Authorizer struct {
 	// wake has room for one: the watch looks again. suspects likewise: sessions want to be read now.
 	wake     chan struct{}
 	suspects chan struct{}
+	missed   chan struct{} // likewise: all sessions want to be read now
 
 	mu        sync.Mutex
 	tokens    *lru[tokenSum, tokenEntry]
@@ -48,6 +46,7 @@ type Authorizer struct {
 	deadLinks *lru[string, deadLink]
 	names     *lru[string, nameEntry] // by agent id
 	announced []*record               // whose ending OnEnd is to be told
+	changed   []*record               // whose link OnLinkChange is to be told
 	next      time.Time               // before which the watch has nothing to do; zero when nothing is tracked
 	rechecked time.Time               // when the last recheck of all tracked sessions began
 }
@@ -67,10 +66,9 @@ func New(opts Options) (*Authorizer, error) {
 	a := &Authorizer{
 		opts: opts, store: opts.Store, metrics: opts.Metrics, sealer: s, tasks: newTasks(),
 		log:       opts.Logger.With("component", "session"),
-		limiter:   rate.NewLimiter(rate.Limit(opts.AuthorizePerSecond), max(1, int(opts.AuthorizePerSecond))),
-		slots:     make(chan struct{}, opts.Concurrency),
 		wake:      make(chan struct{}, 1),
 		suspects:  make(chan struct{}, 1),
+		missed:    make(chan struct{}, 1),
 		tokens:    newLRU[tokenSum, tokenEntry](opts.CacheSize),
 		flights:   make(map[tokenSum]*flight),
 		tracked:   make(map[string]*record),
@@ -79,6 +77,7 @@ func New(opts Options) (*Authorizer, error) {
 		deadLinks: newLRU[string, deadLink](opts.CacheSize),
 		names:     newLRU[string, nameEntry](opts.CacheSize),
 	}
+	a.turns = newTurns(opts, a.tasks)
 	a.sessions = newBatcher(a.tasks, a.readSessions)
 	a.links = newBatcher(a.tasks, a.readLinks)
 	a.agents = newBatcher(a.tasks, a.readAgents)
@@ -120,13 +119,13 @@ func (a *Authorizer) authorize(ctx context.Context, credential string, c chat.Cr
 		if !ok {
 			return nil, chat.RefuseInvalid(errTokenForm)
 		}
-		v, err := a.byToken(ctx, token)
+		v, err := a.byToken(ctx, token, c.Neighbourhood())
 		if err != nil {
 			return nil, err
 		}
 		return a.grant(v, token)
 	}
-	v, token, err := a.byTicket(ctx, c.Ticket, c.Cursor)
+	v, token, err := a.byTicket(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,14 @@ func (l *lru[K, V]) get(key K) (value V, ok bool) {
 	return e.Value.(lruEntry[K, V]).value, true
 }
 
+// peek is get without counting as a use.
+func (l *lru[K, V]) peek(key K) (value V, ok bool) {
+	if e, found := l.entries[key]; found {
+		return e.Value.(lruEntry[K, V]).value, true
+	}
+	return value, false
+}
+
 func (l *lru[K, V]) put(key K, value V) {
 	if e, ok := l.entries[key]; ok {
 		e.Value = lruEntry[K, V]{key, value}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
@@ -14,21 +15,21 @@ const fallbackAfter = 2 * time.Second
 
 // byTicket opens a ticket. A URL ticket whose first use is over still counts beside a cursor of the same session: browsers repeat
 // the URL of an event stream and add the last event id.
-func (a *Authorizer) byTicket(ctx context.Context, ticket chat.Token, cursor string) (*chat.Visitor, chat.Token, error) {
-	c, err := a.sealer.open(ticket)
+func (a *Authorizer) byTicket(ctx context.Context, brought chat.Credential) (*chat.Visitor, chat.Token, error) {
+	c, err := a.sealer.open(brought.Ticket)
 	if err != nil {
 		return nil, "", chat.RefuseInvalid(err)
 	}
 	now := time.Now()
 	late := !now.Before(c.expires())
-	if late && (c.kind != ticketURL || cursor == "" || a.opts.VerifyCursor == nil || !now.Before(c.issued.Add(a.opts.resumeLife()))) {
+	if late && (c.kind != ticketURL || brought.Cursor == "" || a.opts.VerifyCursor == nil || !now.Before(c.issued.Add(a.opts.resumeLife()))) {
 		return nil, "", chat.RefuseInvalid(errTicketExpired)
 	}
-	v, err := a.current(ctx, c.session, c.token)
+	v, err := a.current(ctx, c.session, c.token, brought.Neighbourhood())
 	if err != nil {
 		return nil, "", err
 	}
-	if late && !a.opts.VerifyCursor(v, cursor) {
+	if late && !a.opts.VerifyCursor(v, brought.Cursor) {
 		return nil, "", chat.RefuseInvalid(errTicketExpired)
 	}
 	return v, c.token, nil
@@ -36,7 +37,7 @@ func (a *Authorizer) byTicket(ctx context.Context, ticket chat.Token, cursor str
 
 // current returns the visitor of a session that was proved before: from a fresh reading, or after reading its rows. Where the
 // tables cannot be read, the token is proved again.
-func (a *Authorizer) current(ctx context.Context, id string, token chat.Token) (*chat.Visitor, error) {
+func (a *Authorizer) current(ctx context.Context, id string, token chat.Token, from netip.Prefix) (*chat.Visitor, error) {
 	v, fresh, ending := a.recall(id)
 	switch {
 	case ending != nil:
@@ -53,7 +54,7 @@ func (a *Authorizer) current(ctx context.Context, id string, token chat.Token) (
 	case err != nil:
 		return nil, a.unavailable(err)
 	case !r.sufficient(a.lastSeen(id)):
-		return a.validate(ctx, token)
+		return a.validate(ctx, token, from, true)
 	}
 	a.nameAgent(ctx, &r)
 	if v, ending = a.apply(id, r, token); ending != nil {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
@@ -53,4 +54,15 @@ func CacheKeys(capacity, n int) []int {
 	var kept []int
 	l.each(func(k, _ int) { kept = append(kept, k) })
 	return kept
+}
+
+// StandingsAfter asks for a turn from n addresses, one after the other, and tells how many are remembered and which of them the longest.
+func StandingsAfter(n int, address func(int) netip.Addr) (kept int, oldest netip.Addr) {
+	work := newTasks()
+	defer work.close()
+	t := newTurns(Options{AuthorizePerSecond: 1, Concurrency: 1}, work)
+	for i := range n {
+		_, _ = t.join(chat.Neighbourhood(address(i)), false) // refused when the queue is full
+	}
+	return len(t.standings.entries), t.standings.order.Back().Value.(lruEntry[netip.Prefix, standing]).key.Addr()
 }

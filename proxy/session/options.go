@@ -57,6 +57,10 @@ type Options struct {
 	// stays tracked, or is tracked anew. It may not block.
 	OnEnd func(v *chat.Visitor, e Ending)
 
+	// OnLinkChange (may be nil) is called by Run when a reading tells that the link of a tracked session restricts it otherwise than
+	// the stream was opened under: AllowedDomains, AllowedIPs, MaxMessages or RateLimitPerMinute. It may not block.
+	OnLinkChange func(v *chat.Visitor)
+
 	Metrics *Metrics
 	Logger  *slog.Logger
 }
@@ -74,6 +78,9 @@ func (o Options) withDefaults() (Options, error) {
 	defaultTo(&o.StreamMaxAge, 2*time.Hour)
 	defaultTo(&o.RecheckInterval, 15*time.Second)
 	defaultTo(&o.ConfirmWithin, time.Minute)
+	if o.OnLinkChange == nil {
+		o.OnLinkChange = func(*chat.Visitor) {}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -25,6 +26,10 @@ func (a *Authorizer) recheckLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-a.missed:
+			if !pause(ctx, a.untilRecheck()) {
+				return
+			}
 		}
 		a.mu.Lock()
 		a.rechecked = time.Now()
@@ -39,6 +44,31 @@ func (a *Authorizer) recheckLoop(ctx context.Context) {
 			a.log.Info("sessions confirmed again")
 		}
 		failing = err != nil
+	}
+}
+
+// ControlMissed says that changes of sessions and links may have gone by: every tracked session is read now, if none was within a second.
+func (a *Authorizer) ControlMissed() { signal(a.missed) }
+
+// untilRecheck is how long a recheck out of turn must wait.
+func (a *Authorizer) untilRecheck() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return time.Until(a.rechecked.Add(time.Second))
+}
+
+// pause waits and reports whether ctx let it.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -149,17 +179,21 @@ func (a *Authorizer) proveAgain(ctx context.Context, ids []string) error {
 		if !due {
 			continue
 		}
-		if err := a.limiter.Wait(ctx); err != nil {
-			return cmp.Or(first, err)
-		}
 		first = cmp.Or(first, a.proveOne(ctx, id, token))
+		if ctx.Err() != nil {
+			return first
+		}
 	}
 	return first
 }
 
 func (a *Authorizer) proveOne(ctx context.Context, id string, token chat.Token) error {
-	r := reading{at: time.Now()}
-	answer, err := a.ask(ctx, token)
+	one, err := a.turns.join(netip.Prefix{}, true)
+	if err != nil {
+		return err
+	}
+	answer, at, err := a.ask(ctx, token, one)
+	r := reading{at: at}
 	switch {
 	case err != nil:
 		return err

@@ -64,6 +64,31 @@ func TestTrackedSessionEndsWithinTheRecheckInterval(t *testing.T) {
 	}
 }
 
+func TestMissedControlChangesAreReadAtOnce(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, f *fixture) {
+		defer f.track(1)()
+		wait(20 * time.Second)
+		f.store.editSession(1, ended)
+		f.ControlMissed()
+		wait(time.Second)
+		assert.Len(t, f.ended(), 1)
+	})
+}
+
+func TestManyMissedControlChangesCostAReadASecond(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, f *fixture) {
+		defer f.track(1)()
+		wait(20 * time.Second)
+		_, before, _ := f.store.counts()
+		for range 500 {
+			f.ControlMissed()
+			wait(10 * time.Millisecond)
+		}
+		_, after, _ := f.store.counts()
+		assert.InDelta(t, 5, after-before, 2)
+	})
+}
+
 func TestStreamOpenedOnAnOldReadingEndsWithinTheRecheckInterval(t *testing.T) {
 	for opened := time.Second; opened <= 40*time.Second; opened += time.Second {
 		inBubble(t, 1, func(t *testing.T, f *fixture) {

@@ -22,6 +22,7 @@ type record struct {
 	ending *Ending   // once the session has ended, or could not be confirmed for too long
 	told   time.Time // when OnEnd was last told
 	queued bool      // in Authorizer.announced
+	linked bool      // in Authorizer.changed
 	asked  time.Time // when the rows were last asked for out of turn
 }
 
@@ -124,6 +125,9 @@ func (a *Authorizer) apply(id string, r reading, token chat.Token) (*chat.Visito
 	if e := a.judgeLocked(rec, v, r, dbNow); e != nil {
 		return nil, a.endLocked(id, *e, dbNow)
 	}
+	if rec.refs > 0 && linkDiffers(rec.visitor, v) {
+		a.linkChangedLocked(rec)
+	}
 	rec.visitor, rec.confirmed, rec.proved, rec.ending = v, r.at, !r.sessionRead, nil
 	if token != "" {
 		rec.token = token
@@ -204,6 +208,9 @@ func (a *Authorizer) Track(v *chat.Visitor) (untrack func()) {
 		a.announceLocked(rec)
 	} else {
 		a.scheduleLocked(rec)
+	}
+	if linkDiffers(v, rec.visitor) { // read between the grant and the stream
+		a.linkChangedLocked(rec)
 	}
 	return sync.OnceFunc(func() { a.untrack(rec) })
 }

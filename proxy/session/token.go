@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 // tokenForm is the shape of a session token; real ones have 63 characters.
 var tokenForm = regexp.MustCompile(`^[A-Za-z0-9_-]{16,512}$`)
 
-// waitersPerSlot bounds the validations that wait for one that runs.
+// waitersPerSlot bounds the tokens that wait for one that is validated.
 const waitersPerSlot = 16
 
 // maxTokenText bounds what is looked at as a token: a token and room for stray blanks.
@@ -26,7 +27,6 @@ const maxTokenText = 1024
 var (
 	errTokenForm    = errors.New("the token has an unknown form")
 	errTokenUnknown = errors.New("the token proves no session")
-	errTooMany      = errors.New("too many unknown tokens")
 )
 
 // tokenEntry is what a token proved: a session, or nothing when the id is empty.
@@ -56,22 +56,26 @@ func normalize(t chat.Token) (chat.Token, bool) {
 	return chat.Token(text), tokenForm.MatchString(text)
 }
 
-func (a *Authorizer) byToken(ctx context.Context, token chat.Token) (*chat.Visitor, error) {
+func (a *Authorizer) byToken(ctx context.Context, token chat.Token, from netip.Prefix) (*chat.Visitor, error) {
+	now := time.Now()
 	a.mu.Lock()
 	entry, ok := a.tokens.get(sha256.Sum256([]byte(token)))
+	// What a token proved stands as long as a stream is open: the session is read again and again.
+	open := ok && entry.session != "" && a.tracked[entry.session] != nil
 	a.mu.Unlock()
 	switch {
-	case !ok || !time.Now().Before(entry.until):
-		return a.validate(ctx, token)
+	case !ok || !open && !now.Before(entry.until):
+		return a.validate(ctx, token, from, entry.session != "")
 	case entry.session == "":
 		return nil, chat.RefuseInvalid(errTokenUnknown)
 	}
-	return a.current(ctx, entry.session, token)
+	return a.current(ctx, entry.session, token, from)
 }
 
-// validate has the token proved by the database, together with whoever asks for the same. The end of ctx ends the wait only.
-func (a *Authorizer) validate(ctx context.Context, token chat.Token) (*chat.Visitor, error) {
-	f, err := a.board(token)
+// validate has the token proved by the database, together with whoever asks for the same. The end of ctx ends the wait only. A token
+// that is known has proved a session before.
+func (a *Authorizer) validate(ctx context.Context, token chat.Token, from netip.Prefix, known bool) (*chat.Visitor, error) {
+	f, err := a.board(token, from, known)
 	if err != nil {
 		return nil, a.unavailable(err)
 	}
@@ -84,19 +88,20 @@ func (a *Authorizer) validate(ctx context.Context, token chat.Token) (*chat.Visi
 }
 
 // board returns the flight of a token, a new one if the limits allow it.
-func (a *Authorizer) board(token chat.Token) (*flight, error) {
+func (a *Authorizer) board(token chat.Token, from netip.Prefix, known bool) (*flight, error) {
 	sum := tokenSum(sha256.Sum256([]byte(token)))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if f, ok := a.flights[sum]; ok {
 		return f, nil
 	}
-	if len(a.flights) >= a.opts.Concurrency*(1+waitersPerSlot) || !a.limiter.Allow() {
-		return nil, errTooMany
+	one, err := a.turns.join(from, known)
+	if err != nil {
+		return nil, err
 	}
 	f := &flight{done: make(chan struct{})}
 	started := a.tasks.start(func(ctx context.Context) {
-		f.visitor, f.err = a.prove(ctx, sum, token)
+		f.visitor, f.err = a.prove(ctx, sum, token, one)
 		a.mu.Lock()
 		delete(a.flights, sum)
 		a.mu.Unlock()
@@ -109,10 +114,9 @@ func (a *Authorizer) board(token chat.Token) (*flight, error) {
 	return f, nil
 }
 
-// prove asks the validation function, then reads the rows of the session that the token belongs to.
-func (a *Authorizer) prove(ctx context.Context, sum tokenSum, token chat.Token) (*chat.Visitor, error) {
-	at := time.Now()
-	answer, err := a.ask(ctx, token)
+// prove asks the validation function when its turn has come, then reads the rows of the session that the token belongs to.
+func (a *Authorizer) prove(ctx context.Context, sum tokenSum, token chat.Token, one *turn) (*chat.Visitor, error) {
+	answer, at, err := a.ask(ctx, token, one)
 	if err != nil {
 		return nil, a.unavailable(err)
 	}
@@ -144,22 +148,21 @@ func (a *Authorizer) prove(ctx context.Context, sum tokenSum, token chat.Token) 
 	return v, nil
 }
 
-// ask calls the validation function when there is a free slot. It tells nothing of the token when it fails.
-func (a *Authorizer) ask(ctx context.Context, token chat.Token) (rest.Validation, error) {
+// ask calls the validation function in its turn, which it returns, and tells when it began. It tells nothing of the token when it fails.
+func (a *Authorizer) ask(ctx context.Context, token chat.Token, one *turn) (answer rest.Validation, at time.Time, err error) {
+	if err := a.turns.await(ctx, one); err != nil {
+		return answer, at, err
+	}
+	defer func() { a.turns.release(one, err != nil || answer.Valid) }()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	select {
-	case a.slots <- struct{}{}:
-	case <-ctx.Done():
-		return rest.Validation{}, fmt.Errorf("wait to validate session: %w", ctx.Err())
-	}
-	defer func() { <-a.slots }()
-	answer, err := a.store.ValidateSession(ctx, token.Reveal())
+	at = time.Now()
+	answer, err = a.store.ValidateSession(ctx, token.Reveal())
 	if err == nil && answer.Valid && !idForm.MatchString(answer.SessionID) {
 		err = errBadID
 	}
 	a.metrics.validated(answer.Valid, err)
-	return answer, err
+	return answer, at, err
 }
 
 func (a *Authorizer) remember(sum tokenSum, session string, life time.Duration) {

@@ -176,25 +176,6 @@ func TestValidationThatHangsIsGivenUp(t *testing.T) {
 	})
 }
 
-func TestUnknownTokensOverTheRateAreRefusedWhileKnownOnesPass(t *testing.T) {
-	inBubble(t, 100, func(t *testing.T, f *fixture) {
-		f.grant(1)
-		wait(10 * time.Second)
-		var refused int
-		for n := 2; n <= 60; n++ {
-			if _, err := f.byToken(n); err != nil {
-				requireRefusal(t, err, 503)
-				refused++
-			}
-			f.grant(1)
-		}
-		// 20 at once and 20 a second: 59 validations with two batched reads of 2 ms each take little time.
-		assert.InDelta(t, 35, refused, 8)
-		wait(time.Second)
-		f.grant(60)
-	}, func(o *session.Options) { o.AuthorizePerSecond = 20 })
-}
-
 func TestValidationsRunAFewAtOnceAndOnlySoManyWait(t *testing.T) {
 	inBubble(t, 200, func(t *testing.T, f *fixture) {
 		var running, most atomic.Int32

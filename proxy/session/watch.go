@@ -26,6 +26,7 @@ func (a *Authorizer) watch(ctx context.Context) {
 		}
 		timer.Reset(a.sweep())
 		a.announce()
+		a.announceLinks()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
@@ -13,12 +14,19 @@ import (
 // caller is where a request comes from.
 type caller struct {
 	addr   netip.Addr
-	origin string // "" outside a browser
+	origin string // of the page; "" outside a browser
 	host   string
 }
 
+// callerOf takes the page from Origin or, as browsers leave that out of what they ask of a page's own host, from Referer.
 func (s *Server) callerOf(r *http.Request) caller {
-	return caller{addr: clientAddr(r, s.opts.TrustedProxies), origin: r.Header.Get("Origin"), host: r.Host}
+	c := caller{addr: clientAddr(r, s.opts.TrustedProxies), origin: r.Header.Get("Origin"), host: r.Host}
+	if c.origin == "" {
+		if page, err := url.Parse(r.Referer()); err == nil && page.Host != "" {
+			c.origin = page.Scheme + "://" + page.Host
+		}
+	}
+	return c
 }
 
 // authorize turns what a caller brought into a session, if the caller has not failed too often and the session's link may be used
@@ -31,7 +39,7 @@ func (s *Server) authorize(ctx context.Context, from caller, c chat.Credential) 
 	g, err := s.opts.Authorizer.Authorize(ctx, c)
 	if err != nil {
 		if ref, ok := errors.AsType[*chat.Refusal](err); ok && ref.Status == http.StatusUnauthorized {
-			s.limits.failed(from.addr)
+			s.limits.noteFailure(from.addr)
 		}
 		return nil, err
 	}
@@ -44,14 +52,21 @@ func (s *Server) authorize(ctx context.Context, from caller, c chat.Credential) 
 // checkLink applies the link's own restrictions. A caller without Origin is no browser page, so domains do not concern it; a page
 // of the proxy's own host is the operator's.
 func checkLink(from caller, v *chat.Visitor) error {
-	if len(v.AllowedIPs) > 0 && !inNetworks(from.addr, v.AllowedIPs) {
+	if ref := checkLists(from, v.AllowedDomains, v.AllowedIPs); ref != nil {
+		return ref
+	}
+	return nil
+}
+
+// checkLists applies a link's lists of domains and addresses; an empty one allows all.
+func checkLists(from caller, domains, addresses []string) *chat.Refusal {
+	if len(addresses) > 0 && !inNetworks(from.addr, addresses) {
 		return &chat.Refusal{
 			Status: http.StatusForbidden, Code: "address_not_allowed", Message: "This link may not be used from here",
 			Disconnect: chat.InvalidSession,
 		}
 	}
-	if len(v.AllowedDomains) > 0 && from.origin != "" && !sameHost(from.origin, from.host) &&
-		!ofDomains(from.origin, v.AllowedDomains) {
+	if len(domains) > 0 && from.origin != "" && !sameHost(from.origin, from.host) && !ofDomains(from.origin, domains) {
 		return refuseOrigin()
 	}
 	return nil
@@ -64,9 +79,17 @@ func inNetworks(addr netip.Addr, networks []string) bool {
 		if one, err := netip.ParseAddr(text); err == nil && one.Unmap() == addr {
 			return true
 		}
-		if p, err := netip.ParsePrefix(text); err == nil && addr.IsValid() && p.Contains(addr) {
+		if p, err := netip.ParsePrefix(text); err == nil && addr.IsValid() && unmapped(p).Contains(addr) {
 			return true
 		}
 	}
 	return false
+}
+
+// unmapped is the IPv4 network that an IPv4-mapped IPv6 network stands for, or p.
+func unmapped(p netip.Prefix) netip.Prefix {
+	if !p.Addr().Is4In6() || p.Bits() < 96 {
+		return p
+	}
+	return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 }

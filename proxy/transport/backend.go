@@ -50,4 +50,6 @@ type Store interface {
 	InsertMessage(ctx context.Context, row map[string]any) (json.RawMessage, error)
 	// MessageByClientID returns nil without an error when there is none.
 	MessageByClientID(ctx context.Context, v *chat.Visitor, clientMessageID string) (json.RawMessage, error)
+	// CountMessages counts the rows that the session's visitor sent.
+	CountMessages(ctx context.Context, v *chat.Visitor) (int, error)
 }

@@ -90,6 +90,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *chat
 		return body, nil
 	}
 	if _, big := errors.AsType[*http.MaxBytesError](err); big {
+		s.metrics.limits.WithLabelValues(limitBody).Inc()
 		return nil, refuseRequest(http.StatusRequestEntityTooLarge, "body_too_large", "The request body is too large")
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -70,11 +70,15 @@ func (s *Server) callFunction(ctx context.Context, g *chat.Grant, d *draft, a *a
 		}
 		f = s.functionFailure(reply)
 	}
-	if id != "" && f.Status >= 500 && f.Code != codeAgentFailed {
-		// The row is there, and so the agent may still answer.
-		return outcome{reply: accepted(v, id, d.id), stored: true}
+	switch {
+	case f.Code == codeAgentFailed:
+		return outcome{failure: f, stored: true, effect: rowAdded}
+	case f.Status < 500:
+		return outcome{failure: f}
+	case id != "": // the row is there, and so the agent may still answer
+		return outcome{reply: accepted(v, id, d.id), stored: true, effect: rowAdded}
 	}
-	return outcome{failure: f, stored: f.Code == codeAgentFailed}
+	return outcome{failure: f, effect: rowUnknown}
 }
 
 func isSuccess(status int) bool { return status >= 200 && status < 300 }
@@ -121,7 +125,10 @@ func (s *Server) answered(ctx context.Context, v *chat.Visitor, d *draft, known 
 	if strings.TrimSpace(text) != "" && string(f["success"]) != "false" {
 		out["assistant_message_id"] = s.findReply(ctx, v, known.mark, id, text)
 	}
-	return outcome{reply: &sendReply{MessageID: id, Status: statusSent, body: encode(out)}, stored: true}
+	if n, limited := d.place.remaining(); limited {
+		out["remaining_messages"] = n
+	}
+	return outcome{reply: &sendReply{MessageID: id, Status: statusSent, body: encode(out)}, stored: true, effect: rowAdded}
 }
 
 // plainFields keeps the values that are no objects or lists. Those may hold prompts, and details are a driver's.
@@ -184,6 +191,7 @@ type insertedBody struct {
 	SessionID       string  `json:"session_id"`
 	AgentName       string  `json:"agent_name"`
 	ProcessedAt     string  `json:"processed_at"`
+	Remaining       *int    `json:"remaining_messages,omitempty"`
 	Response        *string `json:"response"`
 	ClientMessageID string  `json:"client_message_id,omitempty"`
 }
@@ -200,13 +208,16 @@ func (s *Server) insert(ctx context.Context, v *chat.Visitor, d *draft) outcome 
 		ref.Cause = err
 		return outcome{failure: &failure{Refusal: ref}}
 	case err != nil:
-		return outcome{failure: fail(unavailable(ctx, err))}
+		return outcome{failure: fail(unavailable(ctx, err)), effect: rowUnknown}
 	}
-	id := row["id"].(string)
-	return outcome{stored: true, reply: &sendReply{MessageID: id, Status: statusSent, body: encode(insertedBody{
-		Success: true, MessageID: id, ConversationID: v.ConversationID, SessionID: v.SessionID, AgentName: v.AgentName,
+	body := insertedBody{
+		Success: true, MessageID: row["id"].(string), ConversationID: v.ConversationID, SessionID: v.SessionID, AgentName: v.AgentName,
 		ProcessedAt: isoTime(s.opts.Now()), ClientMessageID: d.id,
-	})}}
+	}
+	if n, limited := d.place.remaining(); limited {
+		body.Remaining = &n
+	}
+	return outcome{stored: true, effect: rowAdded, reply: &sendReply{MessageID: body.MessageID, Status: statusSent, body: encode(body)}}
 }
 
 // visitorRow is a visitor's message as the table takes it: a row without a sender has to be a system row, and its metadata says whose

@@ -91,7 +91,7 @@ func refuseOrigin() *chat.Refusal {
 	}
 }
 
-// ofDomains reports whether an origin's host is one of the domains, or below one that begins with "*." or ".".
+// ofDomains reports whether an origin's host is one of the domains, or below one that begins with "*." or "."; "*" alone is any.
 func ofDomains(origin string, domains []string) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.Hostname() == "" {
@@ -99,7 +99,10 @@ func ofDomains(origin string, domains []string) bool {
 	}
 	host := strings.ToLower(u.Hostname())
 	for _, domain := range domains {
-		domain = strings.ToLower(strings.TrimSpace(domain))
+		domain = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(domain)), "/")
+		if domain == "*" {
+			return true
+		}
 		if below, ok := strings.CutPrefix(strings.TrimPrefix(domain, "*"), "."); ok {
 			if below != "" && strings.HasSuffix(host, "."+below) {
 				return true

@@ -3,9 +3,12 @@ package transport
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
@@ -17,26 +20,28 @@ const (
 	maxForwards = 200
 	// maxForwardBytes bounds a function's answer.
 	maxForwardBytes = 1 << 20
-	// maxNumberBytes bounds the literal of a number that is sent on.
-	maxNumberBytes = 24
 )
 
 // forwarding is one of the calls that are passed on to Supabase. Nothing else is.
 type forwarding struct {
-	body bool // has one, and so is no GET
-	// secret says that the call brings a token, so failures count against the address.
-	secret bool
-	// metadata says that the body may hold a visitor's metadata.
-	metadata bool
+	open bool // brings no token: may be a GET, and never counts against the address
+	do   func(s *Server, w http.ResponseWriter, r *http.Request, c *apiCall) (*FunctionReply, *failure)
 }
 
 var forwardings = map[string]forwarding{
-	"":                 {},
-	"health":           {},
-	"validate":         {body: true, secret: true},
-	"validate-session": {body: true, secret: true},
-	"create-session":   {body: true, secret: true, metadata: true},
-	"end-session":      {body: true, secret: true},
+	"":                 {open: true, do: (*Server).forwardHealth},
+	"health":           {open: true, do: (*Server).forwardHealth},
+	"validate":         {do: (*Server).forwardValidate},
+	"validate-session": {do: (*Server).forwardValidateSession},
+	"create-session":   {do: (*Server).forwardCreate},
+	"end-session":      {do: (*Server).forwardEnd},
+}
+
+// apiCall is a call of the links' function on its way.
+type apiCall struct {
+	path   string
+	method string
+	from   caller
 }
 
 // handleForward passes a call of the links' function on and its answer back.
@@ -48,101 +53,147 @@ func (s *Server) handleForward(w http.ResponseWriter, r *http.Request) {
 		s.notFound(w, r)
 		return
 	}
-	reply, err := s.forward(w, r, path, call)
-	if err != nil {
-		s.refuse(w, r, err)
+	reply, f := s.forward(w, r, path, call)
+	if f != nil {
+		s.refuseWith(w, r, f)
 		return
 	}
-	if isSuccess(reply.Status) && len(reply.Body) <= maxForwardBytes && json.Valid(reply.Body) {
-		s.answer(w, reply.Status, reply.Body)
-		return
-	}
-	f := s.functionFailure(reply)
-	if call.secret && (f.Status == http.StatusUnauthorized || f.Code == codeInvalidLink) {
-		s.limits.failed(clientAddr(r, s.opts.TrustedProxies))
-	}
-	s.refuseWith(w, r, f)
+	s.answer(w, reply.Status, reply.Body)
 }
 
-func (s *Server) forward(w http.ResponseWriter, r *http.Request, path string, call forwarding) (*FunctionReply, error) {
+func (s *Server) forward(w http.ResponseWriter, r *http.Request, path string, call forwarding) (*FunctionReply, *failure) {
 	switch {
 	case r.Method == http.MethodPost:
-	case r.Method != http.MethodGet || call.body:
-		allowed := "POST, OPTIONS"
-		if !call.body {
-			allowed = "GET, POST, OPTIONS"
-		}
-		return nil, refuseMethod(w, allowed)
+	case !call.open:
+		return nil, fail(refuseMethod(w, "POST, OPTIONS"))
+	case r.Method != http.MethodGet:
+		return nil, fail(refuseMethod(w, "GET, POST, OPTIONS"))
 	}
-	addr := clientAddr(r, s.opts.TrustedProxies)
-	if ref := s.limits.mayTry(addr); ref != nil && call.secret {
-		return nil, ref
+	c := &apiCall{path: path, method: r.Method, from: s.callerOf(r)}
+	if ref := s.limits.mayTry(c.from.addr); ref != nil && !call.open {
+		return nil, fail(ref)
 	}
-	body, ref := s.forwardBody(w, r, call)
-	if ref != nil {
-		return nil, ref
+	return call.do(s, w, r, c)
+}
+
+func (s *Server) forwardHealth(w http.ResponseWriter, r *http.Request, c *apiCall) (*FunctionReply, *failure) {
+	if _, ref := s.readBody(w, r); ref != nil {
+		return nil, fail(ref)
 	}
+	return s.callAPI(r.Context(), c, nil, forwardTimeout)
+}
+
+// callAPI makes one call of the links' function. A reply is a success in JSON; whatever else comes is a failure that may be shown.
+func (s *Server) callAPI(ctx context.Context, c *apiCall, fields map[string]any, most time.Duration) (*FunctionReply, *failure) {
 	select {
 	case s.sends.forwards <- struct{}{}:
 		defer func() { <-s.sends.forwards }()
 	default:
-		return nil, chat.RefuseUnavailable(functionRetry, errTooManyForwards)
+		return nil, fail(chat.RefuseUnavailable(functionRetry, errTooManyForwards))
+	}
+	var body []byte
+	if fields != nil {
+		body = encode(fields)
+	}
+	ctx, cancel := s.workContext(ctx)
+	defer cancel(nil)
+	bounded, release := context.WithTimeout(ctx, min(most, s.opts.FunctionTimeout))
+	defer release()
+	reply, err := s.opts.Functions.Call(bounded, forwardFunction, c.path, c.method, functionHeader(c.from.addr), body)
+	if err != nil {
+		return nil, fail(unavailable(ctx, err))
+	}
+	if isSuccess(reply.Status) && len(reply.Body) <= maxForwardBytes && json.Valid(reply.Body) {
+		return reply, nil
+	}
+	f := s.functionFailure(reply)
+	if f.Status == http.StatusUnauthorized || f.Code == codeInvalidLink {
+		s.limits.noteFailure(c.from.addr)
+	}
+	return nil, f
+}
+
+// lineOf reads a single line of text; what is absent or null is "". most counts characters.
+func (f fields) lineOf(name string, most int) (string, *chat.Refusal) {
+	text, ref := f.textOf(name, most)
+	if ref == nil && strings.ContainsFunc(text, unicode.IsControl) {
+		ref = refuseBody(name + " contains control characters")
+	}
+	return text, ref
+}
+
+// textOf reads a text of any number of lines.
+func (f fields) textOf(name string, most int) (string, *chat.Refusal) {
+	text, ok := f.text(name)
+	switch {
+	case !ok:
+		return "", refuseBody(name + " must be a string")
+	case utf8.RuneCountInString(text) > most:
+		return "", refuseBody(fmt.Sprintf("%s is too long (maximum %d characters)", name, most))
+	case strings.ContainsFunc(text, func(r rune) bool { return r == utf8.RuneError || isForbidden(r) && r != '\r' }):
+		return "", refuseBody(name + " contains control characters")
+	}
+	return text, nil
+}
+
+// tokenOf reads a token and strips the white space that pages and mail programs add to it.
+func (f fields) tokenOf(name string) (chat.Token, *chat.Refusal) {
+	text, ok := f.text(name)
+	if !ok {
+		return "", refuseBody(name + " must be a string")
+	}
+	return chat.Token(strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, text)), nil
+}
+
+// forwardValidateSession proves the session first, so that its link's restrictions are known and guesses stay here.
+func (s *Server) forwardValidateSession(w http.ResponseWriter, r *http.Request, c *apiCall) (*FunctionReply, *failure) {
+	_, g, f := s.sessionCall(w, r, c)
+	if f != nil {
+		return nil, sessionNotValid(f)
+	}
+	reply, f := s.callAPI(r.Context(), c, map[string]any{"session_token": g.Token.Reveal()}, forwardTimeout)
+	return reply, f
+}
+
+// sessionCall reads a call that brings a session token, and proves the session.
+func (s *Server) sessionCall(w http.ResponseWriter, r *http.Request, c *apiCall) (fields, *chat.Grant, *failure) {
+	in, ref := s.readFields(w, r, false)
+	if ref != nil {
+		return nil, nil, fail(ref)
+	}
+	token, ref := in.tokenOf("session_token")
+	if ref != nil {
+		return nil, nil, fail(ref)
+	}
+	if token == "" {
+		return nil, nil, fail(refuseRequest(http.StatusBadRequest, "missing_token", "Missing session_token parameter"))
 	}
 	ctx, cancel := s.workContext(r.Context())
 	defer cancel(nil)
-	bounded, release := context.WithTimeout(ctx, min(forwardTimeout, s.opts.FunctionTimeout))
-	defer release()
-	reply, err := s.opts.Functions.Call(bounded, forwardFunction, path, r.Method, functionHeader(addr), body)
+	g, err := s.authorize(ctx, c.from, chat.Credential{Token: token})
 	if err != nil {
-		return nil, unavailable(ctx, err)
+		return nil, nil, fail(causeOf(ctx, err))
 	}
-	return reply, nil
+	return in, g, nil
 }
 
-// forwardBody writes the body anew from its plain values, so that nothing is read differently behind the proxy.
-func (s *Server) forwardBody(w http.ResponseWriter, r *http.Request, call forwarding) ([]byte, *chat.Refusal) {
-	if !call.body {
-		_, ref := s.readBody(w, r)
-		return nil, ref
+// sessionNotValid says in the function's words that a session could not be proved.
+func sessionNotValid(f *failure) *failure {
+	fields := map[string]any{"valid": false}
+	switch f.Status {
+	case http.StatusUnauthorized:
+		fields["reason"] = "Session not found"
+	case http.StatusGone:
+		ref := *chat.RefuseInvalid(f.Cause)
+		f, fields["reason"] = &failure{Refusal: &ref}, "Session not valid"
+	case http.StatusBadRequest, http.StatusForbidden:
+	default:
+		return f
 	}
-	given, ref := s.readFields(w, r, false)
-	if ref != nil {
-		return nil, ref
-	}
-	out := make(map[string]any, len(given))
-	for name, raw := range given {
-		value, ref := plainValue(raw)
-		if ref != nil {
-			return nil, ref
-		}
-		if value != nil {
-			out[name] = value
-		}
-	}
-	if raw, ok := given["metadata"]; ok && call.metadata {
-		metadata, _, ref := checkMetadata(raw, "")
-		if ref != nil {
-			return nil, ref
-		}
-		out["metadata"] = metadata
-	}
-	return encode(out), nil
-}
-
-// plainValue returns a string, a number, a truth value or null as it is sent on; nil for an object or a list, which are not.
-func plainValue(raw json.RawMessage) (any, *chat.Refusal) {
-	switch raw[0] {
-	case '{', '[':
-		return nil, nil
-	case '"':
-		var text string
-		if json.Unmarshal(raw, &text) != nil || strings.ContainsRune(text, 0) {
-			return nil, refuseBody("The request body holds an unusable text")
-		}
-		return text, nil
-	}
-	if len(raw) > maxNumberBytes {
-		return nil, refuseBody("The request body holds an unusable number")
-	}
-	return raw, nil
+	return &failure{f.Refusal, fields}
 }

@@ -13,19 +13,24 @@ import (
 	"github.com/agentopia/realtime-proxy/proxy/transport"
 )
 
+const rigLink = "token-of-a-link-0123456789"
+
 func TestForwardPassesBodyAndAnswerOn(t *testing.T) {
 	for _, test := range []struct{ method, path, body, sent string }{
 		{"GET", "/health", "", ""},
 		{"POST", "/health", "anything", ""},
 		{"GET", "", "", ""},
 		{"GET", "/", "", ""},
-		{"POST", "/validate", `{"token":"link-token"}`, `{"token":"link-token"}`},
-		{"POST", "/validate-session", `{"session_token":"x","session_token":"y"}`, `{"session_token":"y"}`},
-		{"POST", "/create-session", `{"link_token":"x","participant_name":"Zoë","other":null,
+		{"POST", "/validate", `{"token":" token-of-a-link-\n0123456789 ","other":1}`, `{"token":"` + rigLink + `"}`},
+		{"POST", "/validate-session", `{"session_token":"y","session_token":"` + rigToken + `"}`, `{"session_token":"` + rigToken + `"}`},
+		{"POST", "/create-session", `{"link_token":"` + rigLink + `","participant_name":"Zoë","participant_identifier":null,"other":1,
 			"metadata":{"locale":"de","ip":"1.2.3.4","deep":{"a":1}}}`,
-			`{"link_token":"x","participant_name":"Zoë","other":null,"metadata":{"locale":"de"}}`},
-		{"POST", "/end-session", `{"session_token":"x","satisfaction_rating":5,"feedback_text":"ok","nested":{"a":1},"list":[1],"metadata":{"a":1}}`,
-			`{"session_token":"x","satisfaction_rating":5,"feedback_text":"ok"}`},
+			`{"link_token":"` + rigLink + `","participant_name":"Zoë","metadata":{"locale":"de"}}`},
+		{"POST", "/end-session", `{"session_token":"` + rigToken + `","satisfaction_rating":5,"feedback_text":"fine\nthanks","end_reason":"max_duration",
+			"nested":{"a":1},"list":[1],"metadata":{"a":1}}`,
+			`{"session_token":"` + rigToken + `","satisfaction_rating":5,"feedback_text":"fine\nthanks","end_reason":"max_duration"}`},
+		{"POST", "/end-session", `{"session_token":"` + rigToken + `","end_reason":"bored","satisfaction_rating":null}`,
+			`{"session_token":"` + rigToken + `","end_reason":"completed"}`},
 	} {
 		for _, prefix := range []string{apiPath, "/temporary-chat-api"} {
 			t.Run(test.method+" "+prefix+test.path, func(t *testing.T) {
@@ -51,6 +56,9 @@ func TestForwardPassesBodyAndAnswerOn(t *testing.T) {
 	}
 }
 
+func create(more string) string { return `{"link_token":"` + rigLink + `",` + more + `}` }
+func end(more string) string    { return `{"session_token":"` + rigToken + `",` + more + `}` }
+
 func TestForwardRefusesTheRest(t *testing.T) {
 	for name, test := range map[string]struct {
 		method, path, body string
@@ -67,10 +75,32 @@ func TestForwardRefusesTheRest(t *testing.T) {
 		"DELETE":          {"DELETE", "/health", "", 405, "Method not allowed"},
 		"no JSON":         {"POST", "/validate", "token=x", 400, "The request body must be a JSON object"},
 		"empty":           {"POST", "/validate", "", 400, "The request body must be a JSON object"},
-		"zero in a text":  {"POST", "/validate", `{"token":"a\u0000b"}`, 400, "The request body holds an unusable text"},
-		"huge number":     {"POST", "/end-session", `{"satisfaction_rating":` + strings.Repeat("9", 400) + `}`, 400, "The request body holds an unusable number"},
-		"metadata a list": {"POST", "/create-session", `{"link_token":"x","metadata":[]}`, 400, "metadata must be an object"},
 		"too large":       {"POST", "/validate", `{"token":"` + strings.Repeat("x", 70_000) + `"}`, 413, "The request body is too large"},
+		"no link":         {"POST", "/validate", `{}`, 400, "Missing token parameter"},
+		"blank link":      {"POST", "/validate", `{"token":" "}`, 400, "Missing token parameter"},
+		"link a number":   {"POST", "/validate", `{"token":7}`, 400, "token must be a string"},
+		"zero in a link":  {"POST", "/validate", `{"token":"token-of-a-link-\u0000"}`, 404, "Invalid or expired chat link"},
+		"short link":      {"POST", "/validate", `{"token":"abc"}`, 404, "Invalid or expired chat link"},
+		"create, no link": {"POST", "/create-session", `{}`, 400, "Missing link_token parameter"},
+		"create, short":   {"POST", "/create-session", `{"link_token":"abc"}`, 400, "Invalid chat link"},
+		"metadata a list": {"POST", "/create-session", create(`"metadata":[]`), 400, "metadata must be an object"},
+		"name a list":     {"POST", "/create-session", create(`"participant_name":[]`), 400, "participant_name must be a string"},
+		"long name": {"POST", "/create-session", create(`"participant_name":"` + strings.Repeat("ß", 101) + `"`), 400,
+			"participant_name is too long (maximum 100 characters)"},
+		"lines in a name":    {"POST", "/create-session", create(`"participant_name":"a\nb"`), 400, "participant_name contains control characters"},
+		"no session":         {"POST", "/validate-session", `{}`, 400, "Missing session_token parameter"},
+		"unknown session":    {"POST", "/validate-session", `{"session_token":"unknown"}`, 401, "Invalid or expired session"},
+		"end, no session":    {"POST", "/end-session", `{}`, 400, "Missing session_token parameter"},
+		"end, unknown":       {"POST", "/end-session", `{"session_token":"unknown"}`, 404, "Session not found or already ended"},
+		"end, reason a list": {"POST", "/end-session", end(`"end_reason":[]`), 400, "end_reason must be a string"},
+		"end, huge rating": {"POST", "/end-session", end(`"satisfaction_rating":` + strings.Repeat("9", 400)), 400,
+			"satisfaction_rating must be a whole number from 1 to 5"},
+		"end, rating of 6":    {"POST", "/end-session", end(`"satisfaction_rating":6`), 400, "satisfaction_rating must be a whole number from 1 to 5"},
+		"end, rating of 0":    {"POST", "/end-session", end(`"satisfaction_rating":0`), 400, "satisfaction_rating must be a whole number from 1 to 5"},
+		"end, rating of 4.5":  {"POST", "/end-session", end(`"satisfaction_rating":4.5`), 400, "satisfaction_rating must be a whole number from 1 to 5"},
+		"end, zero in a text": {"POST", "/end-session", end(`"feedback_text":"a\u0000"`), 400, "feedback_text contains control characters"},
+		"end, long text": {"POST", "/end-session", end(`"feedback_text":"` + strings.Repeat("x", 1001) + `"`), 400,
+			"feedback_text is too long (maximum 1000 characters)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newSendRig(t, 200, "{}", nil)
@@ -109,11 +139,11 @@ func TestForwardedErrorsLoseTheirDetails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newSendRig(t, test.status, test.body, nil)
-			w := do(g.rig, "POST", apiPath+"/validate", `{"token":"link-secret"}`)
+			w := do(g.rig, "POST", apiPath+"/validate", `{"token":"`+rigLink+`"}`)
 			assert.Equal(t, test.want, w.Code)
 			assert.JSONEq(t, test.answer, withoutRequestID(t, w.Body.String()))
 			assert.NotContains(t, w.Body.String()+g.logs.String(), "SECRET")
-			assert.NotContains(t, g.logs.String(), "link-secret")
+			assert.NotContains(t, g.logs.String(), rigLink)
 		})
 	}
 	t.Run("unreachable", func(t *testing.T) {
@@ -130,9 +160,9 @@ func TestForwardedErrorsLoseTheirDetails(t *testing.T) {
 func TestAddressThatGuessesTokensIsStopped(t *testing.T) {
 	g := newSendRig(t, 404, `{"success":false,"error":"Invalid or expired chat link"}`, nil)
 	for range 20 {
-		require.Equal(t, 404, do(g.rig, "POST", apiPath+"/validate", `{"token":"guess"}`).Code)
+		require.Equal(t, 404, do(g.rig, "POST", apiPath+"/validate", `{"token":"`+rigLink+`"}`).Code)
 	}
-	w := do(g.rig, "POST", apiPath+"/validate", `{"token":"guess"}`)
+	w := do(g.rig, "POST", apiPath+"/validate", `{"token":"`+rigLink+`"}`)
 	assert.Equal(t, 429, w.Code)
 	assert.NotEmpty(t, w.Header().Get("Retry-After"))
 	assert.Len(t, g.functions.all(), 20)

@@ -57,6 +57,8 @@ type outcome struct {
 	failure *failure
 	// stored says that the visitor's row exists, so that sending again would store another.
 	stored bool
+	// effect says what of that is this send's doing.
+	effect rowEffect
 }
 
 func (o *outcome) size() int {

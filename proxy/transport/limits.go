@@ -1,9 +1,13 @@
 package transport
 
 import (
+	"container/list"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
@@ -15,90 +19,162 @@ const (
 	tallyPeriod = time.Minute
 	// crowdedRetry is when a place among the connections is worth another try.
 	crowdedRetry = 10 * time.Second
+	// rushedRetry is when a new connection is worth another try where too many came at once; up to as much again is added at random.
+	rushedRetry = time.Second
+	// nobodyAfter is the age at which a connection that has proved nothing has to make room for others.
+	nobodyAfter = time.Second
 )
 
 // limits counts connections and failed credentials. Its maps hold only what is open or recent, so the limits bound them.
 type limits struct {
-	perSession, perAddress, total, failures int
+	perSession, perAddress, total, failures, perSecond int
+
+	reached *prometheus.CounterVec // by limit
+	rand    func() float64
 
 	mu        sync.Mutex
 	open      int
 	addresses map[netip.Prefix]int
 	sessions  map[string]int
-	tallies   map[netip.Prefix]tally
+	tallies   *list.List // of tally, the oldest failure first
+	failed    map[netip.Prefix]*list.Element
+	nobodies  *list.List // of *lease: open, unproved and with a way to end them, the oldest first
+	fresh     bucket
 }
 
 type tally struct {
-	count int
-	ends  time.Time
+	address netip.Prefix
+	count   int
+	ends    time.Time
 }
 
-func newLimits(o Options) *limits {
+func newLimits(o Options, reached *prometheus.CounterVec) *limits {
 	return &limits{
 		perSession: o.ConnectionsPerSession, perAddress: o.ConnectionsPerAddress, total: o.Connections,
-		failures:  o.FailedTokensPerMinute,
+		failures: o.FailedTokensPerMinute, perSecond: o.NewConnectionsPerSecond,
+		reached: reached, rand: o.Rand,
 		addresses: make(map[netip.Prefix]int),
 		sessions:  make(map[string]int),
-		tallies:   make(map[netip.Prefix]tally),
+		tallies:   list.New(),
+		failed:    make(map[netip.Prefix]*list.Element),
+		nobodies:  list.New(),
 	}
 }
 
-// neighbourhood is what counts as one address: an IPv4 address or an IPv6 /64, which one customer holds whole.
-func neighbourhood(addr netip.Addr) netip.Prefix {
-	bits := 32
-	if addr.Is6() {
-		bits = 64
-	}
-	p, err := addr.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{} // no IP address: all such share one count
-	}
-	return p
+// refuse counts a limit that was reached.
+func (l *limits) refuse(limit, code, message string, retryAfter time.Duration) *chat.Refusal {
+	l.reached.WithLabelValues(limit).Inc()
+	return chat.RefuseLimit(code, message, retryAfter)
 }
 
 // lease is one connection's place in the counts.
 type lease struct {
 	limits  *limits
 	address netip.Prefix
-	session string
+	brief   bool // one request, not a connection that stays; set before bind
+
+	// Guarded by limits.mu.
+	sessions []string // each counts this connection once
+	released bool
+	since    time.Time
+	evict    func()        // ends the connection; nil where it cannot be ended from outside
+	nobody   *list.Element // in limits.nobodies
 }
 
-// enter takes a place of the process and of the address.
+// enter takes a place of the process and of the address. Where the process has none left, the connection that has been open the
+// longest without proving a session gives its own.
 func (l *limits) enter(addr netip.Addr) (*lease, *chat.Refusal) {
-	p := neighbourhood(addr)
+	p, now := chat.Neighbourhood(addr), time.Now()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open >= l.total {
-		return nil, chat.RefuseLimit("too_many_connections", "The service has too many connections", crowdedRetry)
-	}
 	if l.addresses[p] >= l.perAddress {
-		return nil, chat.RefuseLimit("too_many_connections", "Too many connections from this address", crowdedRetry)
+		l.mu.Unlock()
+		return nil, l.refuse(limitAddress, "too_many_connections", "Too many connections from this address", crowdedRetry)
+	}
+	evict := func() {}
+	if l.open >= l.total {
+		if evict = l.evictLocked(now); evict == nil {
+			l.mu.Unlock()
+			return nil, l.refuse(limitProcess, "too_many_connections", "The service has too many connections", crowdedRetry)
+		}
 	}
 	l.open++
 	l.addresses[p]++
-	return &lease{limits: l, address: p}, nil
+	l.mu.Unlock()
+	evict()
+	return &lease{limits: l, address: p, since: now}, nil
 }
 
-// bind takes a place of the session as well.
-func (l *lease) bind(session string) *chat.Refusal {
+// evictLocked frees the place of the oldest nobody and returns what ends the connection, or nil when there is none.
+func (l *limits) evictLocked(now time.Time) func() {
+	oldest := l.nobodies.Front()
+	if oldest == nil {
+		return nil
+	}
+	one := oldest.Value.(*lease)
+	if now.Sub(one.since) < nobodyAfter {
+		return nil
+	}
+	one.releaseLocked()
+	l.reached.WithLabelValues(limitProcess).Inc()
+	return one.evict
+}
+
+// evictable lets the connection make room for others until it is bound. evict may not block.
+func (l *lease) evictable(evict func()) {
 	l.limits.mu.Lock()
 	defer l.limits.mu.Unlock()
-	if l.limits.sessions[session] >= l.limits.perSession {
-		return chat.RefuseLimit("too_many_connections", "Too many connections for this session", crowdedRetry)
+	if !l.released && len(l.sessions) == 0 {
+		l.evict, l.nobody = evict, l.limits.nobodies.PushBack(l)
 	}
-	l.limits.sessions[session]++
-	l.session = session
+}
+
+// bind takes a place of the session as well, once. The first makes it one of the new connections of this second.
+func (l *lease) bind(session string) *chat.Refusal {
+	limits := l.limits
+	limits.mu.Lock()
+	defer limits.mu.Unlock()
+	switch {
+	case l.released:
+		return limits.refuse(limitProcess, "too_many_connections", "The service has too many connections", crowdedRetry)
+	case slices.Contains(l.sessions, session):
+		return nil
+	case limits.sessions[session] >= limits.perSession:
+		return limits.refuse(limitSession, "too_many_connections", "Too many connections for this session", crowdedRetry)
+	case len(l.sessions) == 0 && !l.brief && !limits.fresh.take(limits.perSecond, time.Now()):
+		wait := rushedRetry + time.Duration(limits.rand()*float64(rushedRetry))
+		return limits.refuse(limitNew, "too_many_new_connections", "Too many new connections at once", wait)
+	}
+	limits.sessions[session]++
+	l.sessions = append(l.sessions, session)
+	l.knownLocked()
 	return nil
 }
 
-// release gives all places back. It is called once.
+// knownLocked says that the connection is nobody's no more.
+func (l *lease) knownLocked() {
+	if l.nobody != nil {
+		l.limits.nobodies.Remove(l.nobody)
+		l.nobody = nil
+	}
+}
+
+// release gives all places back.
 func (l *lease) release() {
 	l.limits.mu.Lock()
 	defer l.limits.mu.Unlock()
+	l.releaseLocked()
+}
+
+func (l *lease) releaseLocked() {
+	if l.released {
+		return // it made room for another
+	}
+	l.released = true
+	l.knownLocked()
 	l.limits.open--
 	decrement(l.limits.addresses, l.address)
-	if l.session != "" {
-		decrement(l.limits.sessions, l.session)
+	for _, session := range l.sessions {
+		decrement(l.limits.sessions, session)
 	}
 }
 
@@ -112,40 +188,34 @@ func decrement[K comparable](m map[K]int, k K) {
 func (l *limits) mayTry(addr netip.Addr) *chat.Refusal {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t, now := l.tallies[neighbourhood(addr)], time.Now()
+	e, known := l.failed[chat.Neighbourhood(addr)]
+	if !known {
+		return nil
+	}
+	t, now := e.Value.(tally), time.Now()
 	if t.count < l.failures || now.After(t.ends) {
 		return nil
 	}
-	return chat.RefuseLimit("too_many_attempts", "Too many failed attempts", t.ends.Sub(now))
+	return l.refuse(limitFailures, "too_many_attempts", "Too many failed attempts", t.ends.Sub(now))
 }
 
-// failed notes an invalid credential.
-func (l *limits) failed(addr netip.Addr) {
-	p, now := neighbourhood(addr), time.Now()
+// noteFailure counts an invalid credential. Where too many addresses have some, the one whose last is longest ago is forgotten.
+func (l *limits) noteFailure(addr netip.Addr) {
+	p, now := chat.Neighbourhood(addr), time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t, known := l.tallies[p]
-	if !known && len(l.tallies) >= maxTallies {
-		l.forget(now)
-	}
-	if !known || now.After(t.ends) {
-		t = tally{ends: now.Add(tallyPeriod)}
+	t := tally{address: p, ends: now.Add(tallyPeriod)}
+	e, known := l.failed[p]
+	if !known {
+		e = l.tallies.PushBack(t)
+		l.failed[p] = e
+	} else if old := e.Value.(tally); !now.After(old.ends) {
+		t = old
 	}
 	t.count++
-	l.tallies[p] = t
-}
-
-// forget drops the tallies that are over, or any one when none is.
-func (l *limits) forget(now time.Time) {
-	for p, t := range l.tallies {
-		if now.After(t.ends) {
-			delete(l.tallies, p)
-		}
-	}
-	for p := range l.tallies {
-		if len(l.tallies) < maxTallies {
-			return
-		}
-		delete(l.tallies, p)
+	e.Value = t
+	l.tallies.MoveToBack(e)
+	if l.tallies.Len() > maxTallies {
+		delete(l.failed, l.tallies.Remove(l.tallies.Front()).(tally).address)
 	}
 }

@@ -11,10 +11,30 @@ import (
 const (
 	transportSSE       = "sse"
 	transportWebSocket = "websocket"
+	transportRealtime  = "realtime"
 )
 
 // knownStatuses are the statuses of refusals that have a label value of their own.
-var knownStatuses = []int{400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 429, 500, 503}
+var knownStatuses = []int{400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 422, 429, 500, 503}
+
+// The limits that a visitor may reach, as label values.
+const (
+	limitProcess  = "connections"
+	limitAddress  = "connections_per_address"
+	limitSession  = "connections_per_session"
+	limitNew      = "new_connections_per_second"
+	limitFailures = "failed_tokens_per_minute"
+	limitFrames   = "frames_per_second"
+	limitBody     = "body_bytes"
+	limitLength   = "message_max_length"
+	limitMessages = "messages_per_minute"
+	limitTotal    = "max_messages_per_session"
+)
+
+// limitNames are all of them.
+var limitNames = []string{
+	limitProcess, limitAddress, limitSession, limitNew, limitFailures, limitFrames, limitBody, limitLength, limitMessages, limitTotal,
+}
 
 // metrics counts what happens on the wire. Every label value exists from the start.
 type metrics struct {
@@ -22,6 +42,7 @@ type metrics struct {
 	opened   *prometheus.CounterVec // by transport
 	ended    *prometheus.CounterVec // by transport, reason
 	refusals *prometheus.CounterVec // by status
+	limits   *prometheus.CounterVec // by limit
 	events   *prometheus.CounterVec // by transport
 	writes   *prometheus.CounterVec // by transport
 	bytes    *prometheus.CounterVec // by transport
@@ -45,12 +66,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		opened:   counter("streams_opened_total", "Streams opened.", "transport"),
 		ended:    counter("streams_ended_total", "Streams ended, by reason.", "transport", "reason"),
 		refusals: counter("refusals_total", "Requests refused, by HTTP status.", "status"),
+		limits:   counter("limits_reached_total", "What was refused or ended because of a limit, by its name in the configuration.", "limit"),
 		events:   counter("events_written_total", "Events written to streams.", "transport"),
 		writes:   counter("writes_total", "Writes to streams' connections.", "transport"),
 		bytes:    counter("written_bytes_total", "Bytes written to streams' connections.", "transport"),
 	}
 	r.MustRegister(m.open)
-	for _, t := range []string{transportSSE, transportWebSocket} {
+	for _, t := range []string{transportSSE, transportWebSocket, transportRealtime} {
 		for _, c := range []*prometheus.CounterVec{m.opened, m.events, m.writes, m.bytes} {
 			c.WithLabelValues(t)
 		}
@@ -63,6 +85,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		m.refusals.WithLabelValues(strconv.Itoa(status))
 	}
 	m.refusals.WithLabelValues("other")
+	for _, limit := range limitNames {
+		m.limits.WithLabelValues(limit)
+	}
 	return m
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
@@ -64,6 +65,8 @@ type poll struct {
 	bytes    int
 	cursor   string // after the last event that was taken
 	more     bool
+
+	refusal atomic.Pointer[chat.Refusal] // of a link that changed meanwhile
 }
 
 type update struct {
@@ -115,6 +118,7 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, q pollRequest
 		return ref
 	}
 	defer place.release()
+	place.brief = true
 	ctx, cancel := s.workContext(r.Context())
 	defer cancel(nil)
 	bounded, release := context.WithTimeout(ctx, joinTimeout)
@@ -134,6 +138,7 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, q pollRequest
 		return causeOf(ctx, err)
 	}
 	defer p.a.Close()
+	defer s.gates.leave(s.gates.enter(from, g.Visitor, p.shut))
 	defer s.opts.Track(g.Visitor)()
 	if err := p.fill(ctx, bounded, q.wait); err != nil {
 		return causeOf(ctx, err)
@@ -144,6 +149,12 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, q pollRequest
 	}
 	s.answer(w, http.StatusOK, body)
 	return nil
+}
+
+// shut ends the poll of a visitor whom the link does not admit any more.
+func (p *poll) shut(ref *chat.Refusal) {
+	p.refusal.Store(ref)
+	p.a.Subscriber.End(disconnectOf(ref), nil)
 }
 
 func (p *poll) signal() {
@@ -269,6 +280,9 @@ func (p *poll) collect() {
 
 // ended says how a subscriber that is over is answered. One that was too slow, or that the server's stop ended, gets what was gathered.
 func (p *poll) ended() error {
+	if ref := p.refusal.Load(); ref != nil {
+		return ref
+	}
 	switch why := p.a.Subscriber.Ended(); why {
 	case nil, chat.SlowConsumer, chat.Restart:
 		return nil

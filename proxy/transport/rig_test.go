@@ -142,6 +142,7 @@ type rigStore struct{}
 func (rigStore) InsertMessage(context.Context, map[string]any) (json.RawMessage, error) {
 	return nil, io.ErrUnexpectedEOF
 }
+func (rigStore) CountMessages(context.Context, *chat.Visitor) (int, error) { return 0, nil }
 func (rigStore) MessageByClientID(context.Context, *chat.Visitor, string) (json.RawMessage, error) {
 	return nil, nil
 }

@@ -47,6 +47,7 @@ type draft struct {
 	id       string // the client's, or ""
 	metadata map[string]string
 	address  netip.Addr
+	place    *admission // nil where the session has no limit
 }
 
 // acceptedBody is the answer to a message that is stored and whose reply comes, or came, elsewhere. Response is always null.
@@ -132,6 +133,9 @@ func (s *Server) readSend(w http.ResponseWriter, r *http.Request) (c chat.Creden
 // draft checks a message.
 func (s *Server) draft(in sendRequest) (*draft, *chat.Refusal) {
 	text, ref := checkText(in.Text, s.opts.MaxMessageLength)
+	if ref != nil && ref.Code == codeTooLong {
+		s.metrics.limits.WithLabelValues(limitLength).Inc()
+	}
 	if ref != nil {
 		return nil, ref
 	}
@@ -168,12 +172,12 @@ func (s *Server) send(ctx context.Context, g *chat.Grant, d *draft) (*sendReply,
 	if !first {
 		return s.repeat(ctx, v, a)
 	}
-	if f := s.admit(v); f != nil {
+	if s.isDraining() {
+		f := &failure{Refusal: s.refuseDraining()}
 		s.sends.finish(a, outcome{failure: f})
 		return nil, f
 	}
-	s.opts.Authorizer.Active(v.SessionID)
-	started := s.spawnSend(func(ctx context.Context) { s.sends.finish(a, s.carryOut(ctx, g, d, a)) })
+	started := s.spawnSend(func(ctx context.Context) { s.sends.finish(a, s.try(ctx, g, d, a)) })
 	if !started {
 		s.sends.finish(a, outcome{failure: fail(errStopped)})
 	}
@@ -185,11 +189,35 @@ func (s *Server) send(ctx context.Context, g *chat.Grant, d *draft) (*sendReply,
 	}
 }
 
-// admit applies the limits to a message that is sent for the first time.
-func (s *Server) admit(v *chat.Visitor) *failure {
-	if s.isDraining() {
-		return &failure{Refusal: s.refuseDraining()}
+// try sends a message that the limits admit. ctx ends with the server.
+func (s *Server) try(ctx context.Context, g *chat.Grant, d *draft, a *attempt) outcome {
+	place, f := s.reserve(ctx, g.Visitor)
+	if f != nil {
+		return s.beyond(ctx, g.Visitor, d, f)
 	}
+	if f := s.pace(g.Visitor); f != nil {
+		place.release(rowNone)
+		return outcome{failure: f}
+	}
+	d.place = place
+	s.opts.Authorizer.Active(g.Visitor.SessionID)
+	o := s.carryOut(ctx, g, d, a)
+	place.release(o.effect)
+	return o
+}
+
+// beyond answers a message for which the session has no room, unless it is the repeat of one that is stored.
+func (s *Server) beyond(ctx context.Context, v *chat.Visitor, d *draft, f *failure) outcome {
+	if d.id != "" && f.Code == codeMessageLimit {
+		if id, err := s.storedID(ctx, v, d.id); err == nil && id != "" {
+			return outcome{reply: accepted(v, id, d.id), stored: true}
+		}
+	}
+	return outcome{failure: f}
+}
+
+// pace applies the limit of messages a minute.
+func (s *Server) pace(v *chat.Visitor) *failure {
 	limit := v.RateLimitPerMinute
 	if limit <= 0 {
 		limit = s.opts.MessagesPerMinute
@@ -198,6 +226,7 @@ func (s *Server) admit(v *chat.Visitor) *failure {
 	if ok {
 		return nil
 	}
+	s.metrics.limits.WithLabelValues(limitMessages).Inc()
 	return &failure{chat.RefuseLimit(codeRateLimit, "Rate limit exceeded", wait), map[string]any{
 		"current_count": current, "limit_per_minute": limit, "reset_time": isoTime(s.opts.Now().Add(wait)),
 	}}

@@ -120,7 +120,7 @@ func TestSendKeepsThePlainFieldsOfTheAnswer(t *testing.T) {
 	assert.NotEmpty(t, body["assistant_message_id"])
 	delete(body, "assistant_message_id")
 	assert.Equal(t, map[string]any{
-		"success": true, "message_id": "m", "remaining_messages": 9.0, "response": "Hello <b>", "later_field": "kept", "nothing": nil,
+		"success": true, "message_id": "m", "remaining_messages": 49.0, "response": "Hello <b>", "later_field": "kept", "nothing": nil,
 		"client_message_id": "c-1",
 	}, body)
 }

@@ -56,6 +56,14 @@ func (f *recordedFunctions) all() []functionCall {
 type fakeStore struct {
 	insert func(ctx context.Context, row map[string]any) error
 	find   func(ctx context.Context, clientMessageID string) (json.RawMessage, error)
+	count  func(ctx context.Context) (int, error)
+}
+
+func (s *fakeStore) CountMessages(ctx context.Context, _ *chat.Visitor) (int, error) {
+	if s.count == nil {
+		return 0, nil
+	}
+	return s.count(ctx)
 }
 
 func (s *fakeStore) InsertMessage(ctx context.Context, row map[string]any) (json.RawMessage, error) {

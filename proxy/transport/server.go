@@ -20,16 +20,20 @@ type Server struct {
 	metrics *metrics
 	origins origins
 	limits  *limits
+	gates   *gates
+	links   *knownLinks
+	quotas  *quotas
 	wheel   *wheel
 	sse     *wireMetrics
 	socket  *wireMetrics
+	front   *frontShared
 	sends   *sends // what sending remembers: limits, repeats
 
 	base context.Context // ends with Run: work in flight is given up
 	stop context.CancelCauseFunc
 
 	mu       sync.Mutex
-	streams  map[*stream]struct{}
+	streams  map[openStream]struct{}
 	sending  int
 	draining chan struct{} // closed by Drain
 	drained  bool
@@ -48,19 +52,24 @@ func New(o Options) (*Server, error) {
 		log:      o.Logger.With("component", "transport"),
 		metrics:  newMetrics(o.Registerer),
 		origins:  newOrigins(o.AllowedOrigins),
-		limits:   newLimits(o),
+		gates:    newGates(),
+		links:    newKnownLinks(),
+		quotas:   newQuotas(),
 		wheel:    newWheel(),
 		sends:    newSends(&o),
-		streams:  make(map[*stream]struct{}),
+		streams:  make(map[openStream]struct{}),
 		draining: make(chan struct{}),
 		changed:  make(chan struct{}, 1),
 	}
+	s.limits = newLimits(o, s.metrics.limits)
 	s.sse, s.socket = s.metrics.of(transportSSE), s.metrics.of(transportWebSocket)
+	s.front = newFrontShared(s.metrics.of(transportRealtime), &o)
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	return s, nil
 }
 
-// Handler returns the visitors' routes, each at its bare path and below /functions/v1. Anything else is 404.
+// Handler returns the visitors' routes: the functions', each at its bare path and below /functions/v1, and those of Supabase Realtime.
+// Anything else is 404.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for path, handle := range map[string]http.HandlerFunc{
@@ -75,6 +84,9 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc(path, handle)
 		mux.HandleFunc("/functions/v1"+path, handle)
 	}
+	mux.HandleFunc("/realtime/v1/websocket", s.handleFront)
+	mux.HandleFunc("/realtime/v1/api/broadcast", s.handleBroadcasts)
+	mux.HandleFunc("/realtime/v1/api/broadcast/{topic}/events/{event}", s.handleBroadcast)
 	mux.HandleFunc("/", s.notFound)
 	return s.withRequestID(boundUnread(s.withCORS(mux)))
 }
@@ -142,13 +154,22 @@ func (s *Server) enter() bool {
 	return true
 }
 
+// openStream is a connection that Drain and Run may end from outside.
+type openStream interface {
+	// end says goodbye, with last (may be nil) where the transport has a form for it.
+	end(why *chat.Disconnect, last *chat.Control)
+	// cut ends the connection without a word.
+	cut(why *chat.Disconnect)
+	counters() *wireMetrics
+}
+
 // add registers an open stream. One that comes too late is ended.
-func (s *Server) add(st *stream) {
+func (s *Server) add(st openStream) {
 	s.mu.Lock()
 	s.streams[st] = struct{}{}
 	drained, stopped := s.drained, s.stopped
 	s.mu.Unlock()
-	st.wire.start()
+	st.counters().start()
 	switch {
 	case stopped:
 		st.cut(chat.Restart)
@@ -158,7 +179,7 @@ func (s *Server) add(st *stream) {
 	}
 }
 
-func (s *Server) remove(st *stream) {
+func (s *Server) remove(st openStream) {
 	s.mu.Lock()
 	delete(s.streams, st)
 	s.mu.Unlock()
@@ -172,8 +193,8 @@ func (s *Server) signal() {
 	}
 }
 
-func (s *Server) streamsLocked() []*stream {
-	out := make([]*stream, 0, len(s.streams))
+func (s *Server) streamsLocked() []openStream {
+	out := make([]openStream, 0, len(s.streams))
 	for st := range s.streams {
 		out = append(out, st)
 	}
@@ -184,7 +205,7 @@ func (s *Server) streamsLocked() []*stream {
 func (s *Server) SetState(state string) {
 	frames := s.newFrames(chat.Control{Type: "connection", Data: map[string]string{"state": state}, Flat: true})
 	s.opts.Hub.EachSubscriber(func(sub *chat.Subscriber) {
-		if sub.Dialect() != chat.DialectPoll {
+		if hasControls(sub.Dialect()) {
 			sub.Push(frames.of(sub.Dialect()))
 		}
 	})

@@ -22,7 +22,7 @@ type sink interface {
 // frames is a control event for many streams, encoded once a dialect. It is used by one goroutine at a time.
 type frames struct {
 	control chat.Control
-	text    [chat.DialectPoll][]byte
+	text    [chat.DialectPoll][]byte // the dialects before it are those with control events
 }
 
 func (s *Server) newFrames(c chat.Control) *frames {
@@ -30,13 +30,16 @@ func (s *Server) newFrames(c chat.Control) *frames {
 	return &frames{control: c}
 }
 
-// of must not be asked for DialectPoll, which has no control events.
+// of must be asked only for dialects of which hasControls says so.
 func (f *frames) of(d chat.Dialect) []byte {
 	if f.text[d] == nil {
 		f.text[d] = f.control.Encode(d)
 	}
 	return f.text[d]
 }
+
+// hasControls reports whether control events are pushed to subscribers of a dialect.
+func hasControls(d chat.Dialect) bool { return d < chat.DialectPoll }
 
 // control stamps a control event.
 func (s *Server) control(c chat.Control) chat.Control {

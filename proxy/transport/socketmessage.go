@@ -190,7 +190,7 @@ func (k *socket) receiveMessage(in inbound) {
 }
 
 func (k *socket) send(ctx context.Context, g *chat.Grant, in sendRequest) {
-	reply, ref := k.server.sendMessage(ctx, g, in)
+	reply, ref := k.server.sendMessage(ctx, k.stream.gate.newest(g), in)
 	if ref != nil {
 		k.server.logStreamRefusal(k.stream, ref)
 		k.tellError(wireError{

@@ -86,6 +86,18 @@ func (k *socketSink) frame(text []byte) error {
 	return k.conn.WriteMessage(websocket.TextMessage, text)
 }
 
+// message gathers one frame of either kind.
+func (k *socketSink) message(kind int, data []byte) error {
+	k.wire.cork()
+	return k.conn.WriteMessage(kind, data)
+}
+
+// probe gathers a ping whose answer shows that the peer has read everything before it.
+func (k *socketSink) probe(payload []byte) error {
+	k.wire.cork()
+	return k.conn.WriteControl(websocket.PingMessage, payload, time.Time{})
+}
+
 func (k *socketSink) writeWaiting() error {
 	k.mu.Lock()
 	ping, pong, payload := k.wantPing, k.wantPong, k.payload

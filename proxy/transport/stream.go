@@ -30,6 +30,7 @@ type stream struct {
 
 	// Set by join.
 	attachment *chat.Attachment
+	gate       *gate
 	untrack    func()
 
 	timer     timer
@@ -52,9 +53,19 @@ type stream struct {
 func (s *Server) newStream(d chat.Dialect, wire *wireMetrics, l *lease, connID string) *stream {
 	return &stream{
 		server: s, dialect: d, wire: wire, lease: l, connID: connID, opened: time.Now(),
-		keepAlive: s.opts.KeepAlive - time.Duration(s.opts.Rand()*float64(s.opts.KeepAlive)/10),
-		maxAge:    s.opts.MaxAge - time.Duration(s.opts.Rand()*float64(s.opts.MaxAge)/5),
+		keepAlive: s.keepAlive(), maxAge: s.maxAge(),
 	}
+}
+
+func (st *stream) counters() *wireMetrics { return st.wire }
+
+// keepAlive and maxAge are the options with the jitter of one connection.
+func (s *Server) keepAlive() time.Duration {
+	return s.opts.KeepAlive - time.Duration(s.opts.Rand()*float64(s.opts.KeepAlive)/10)
+}
+
+func (s *Server) maxAge() time.Duration {
+	return s.opts.MaxAge - time.Duration(s.opts.Rand()*float64(s.opts.MaxAge)/5)
 }
 
 // workContext is for a join and a delivery: it ends with parent and with the server.
@@ -80,12 +91,12 @@ func (st *stream) join(ctx context.Context, from caller, c chat.Credential) (*ch
 		return nil, ref
 	}
 	a, err := s.opts.Backfiller.Join(ctx, g.Visitor, c.Cursor, chat.SubscriberOptions{
-		Dialect: st.dialect, Wake: st.wake, MaxBytes: s.opts.QueueBytes, MaxEvents: s.opts.QueueEvents,
+		Dialect: st.dialect, Wake: st.wake, Ended: st.giveUp, MaxBytes: s.opts.QueueBytes, MaxEvents: s.opts.QueueEvents,
 	})
 	if err != nil {
 		return nil, causeOf(ctx, err)
 	}
-	st.attachment, st.untrack = a, s.opts.Track(g.Visitor)
+	st.attachment = a
 	st.mu.Lock()
 	st.sub = a.Subscriber
 	why := st.why
@@ -93,6 +104,8 @@ func (st *stream) join(ctx context.Context, from caller, c chat.Credential) (*ch
 	if why != nil {
 		a.Subscriber.End(why, nil) // it was ended while it joined
 	}
+	st.gate = s.gates.enter(from, g.Visitor, st.shutFor)
+	st.untrack = s.opts.Track(g.Visitor)
 	s.wheel.add(&st.timer, st, nextStep)
 	return g, nil
 }
@@ -134,6 +147,16 @@ func (st *stream) ending() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.why != nil || st.sub != nil && st.sub.Ended() != nil
+}
+
+// giveUp ends a join or delivery that is under way.
+func (st *stream) giveUp(why *chat.Disconnect) {
+	st.mu.Lock()
+	cancel := st.cancel
+	st.mu.Unlock()
+	if cancel != nil {
+		cancel(why)
+	}
 }
 
 // cancelWith sets what ends a join or delivery that is under way; nil when none is.

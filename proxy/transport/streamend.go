@@ -29,9 +29,6 @@ func (st *stream) end(why *chat.Disconnect, last *chat.Control) {
 	switch {
 	case sub != nil:
 		sub.End(why, last)
-		if !st.live.Load() && cancel != nil {
-			cancel(why)
-		}
 	case cancel != nil:
 		cancel(why)
 	case st.beginWriter():
@@ -104,6 +101,7 @@ func (st *stream) leave() {
 	if st.attachment != nil {
 		st.attachment.Close()
 		st.untrack()
+		s.gates.leave(st.gate)
 	}
 	st.wire.end(why)
 	s.logEnd(st, why)

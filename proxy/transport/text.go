@@ -19,6 +19,7 @@ const (
 	maxMetadataBytes = 2 << 10
 	// maxReplyDepth is how deep the text of an agent's reply may lie in the objects around it.
 	maxReplyDepth = 3
+	codeTooLong   = "message_too_long"
 )
 
 var (
@@ -35,7 +36,7 @@ func checkText(text string, most int) (string, *chat.Refusal) {
 	case !utf8.ValidString(text):
 		return "", refuseRequest(http.StatusBadRequest, "bad_text", "Message is not valid text")
 	case utf16Units(text) > most:
-		return "", refuseRequest(http.StatusBadRequest, "message_too_long",
+		return "", refuseRequest(http.StatusBadRequest, codeTooLong,
 			fmt.Sprintf("Message too long (maximum %d characters)", most))
 	}
 	text = newlines.Replace(text)

@@ -39,6 +39,7 @@ type socket struct {
 	from    caller
 	joining bool // a credential was brought
 	faults  int
+	frames  bucket
 
 	grant   atomic.Pointer[chat.Grant] // set when joined
 	sending atomic.Int32
@@ -74,6 +75,7 @@ func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
 	st := s.newStream(chat.DialectWebSocket, s.socket, place, requestID(r.Context()))
 	st.sink, st.pinger, st.nextPing = sink, sink, st.keepAlive
 	k := &socket{server: s, stream: st, conn: conn, sink: sink, from: from}
+	place.evictable(func() { k.fail(chat.LimitReached, "The service has too many connections") })
 	s.add(st)
 	if !s.spawn(func(context.Context) { k.run(c) }) {
 		st.leave()
@@ -144,6 +146,11 @@ func (k *socket) run(c chat.Credential) {
 		if k.stream.ending() {
 			continue // the peer is only given the time to read what was written
 		}
+		if !k.frames.take(k.server.opts.FramesPerSecond, time.Now()) {
+			k.server.metrics.limits.WithLabelValues(limitFrames).Inc()
+			k.fail(chat.LimitReached, "Too many messages per second")
+			continue
+		}
 		if kind != websocket.TextMessage {
 			k.fail(chat.BadMessage, "Binary messages are not understood")
 			continue
@@ -190,7 +197,11 @@ func (k *socket) pinged(payload string) error {
 
 // fail ends the socket with an error event and a close code.
 func (k *socket) fail(why *chat.Disconnect, message string) {
-	last := k.server.errorControl(wireError{Code: why.Code, Message: message})
+	e := wireError{Code: why.Code, Message: message}
+	if why == chat.LimitReached {
+		e.RetryAfter = retrySeconds(rushedRetry)
+	}
+	last := k.server.errorControl(e)
 	k.stream.end(why, &last)
 }
 

@@ -22,6 +22,7 @@ type timer struct {
 	prev, next *timer // nil when in no slot
 	due        int64  // in steps
 	removed    bool
+	hurried    bool // while its tick was running
 }
 
 // wheel is the one timer of all streams: a ring of slots, one a step, of which each holds the timers due then or whole rounds
@@ -74,6 +75,20 @@ func (w *wheel) remove(t *timer) {
 	t.unlink()
 }
 
+// hurry makes a timer that was added fire at the wheel's next step.
+func (w *wheel) hurry(t *timer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case t.removed || t.owner == nil:
+	case t.next == nil:
+		t.hurried = true
+	default:
+		t.unlink()
+		w.insert(t, time.Now(), nextStep)
+	}
+}
+
 func (w *wheel) insert(t *timer, now time.Time, in time.Duration) {
 	at := now.Sub(w.start) + in
 	t.due = max(int64((at+wheelStep-1)/wheelStep), w.current+1)
@@ -94,6 +109,9 @@ func (w *wheel) advance(now time.Time) {
 	for _, t := range w.collect(now) {
 		in := t.owner.tick(now)
 		w.mu.Lock()
+		if t.hurried {
+			t.hurried, in = false, nextStep
+		}
 		if in > 0 && !t.removed {
 			w.insert(t, now, in)
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,8 @@ type Client struct {
 	transport http.RoundTripper
 	own       *http.Transport // nil when the transport was given
 	log       *slog.Logger
+	// direct is set while the answers say that no CDN stands in front, which would name the client's address itself.
+	direct atomic.Bool
 }
 
 // New checks opts and allocates a client. It makes no request.
@@ -120,6 +123,7 @@ func (c *Client) call(ctx context.Context, r Request) (*Response, error) {
 		return nil, transportError(r.Function, 0, err)
 	}
 	defer resp.Body.Close()
+	c.direct.Store(resp.Header.Get("Cf-Ray") == "")
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		return nil, &Error{Function: r.Function, Status: resp.StatusCode, Code: CodeRedirect}
 	}

@@ -315,3 +315,29 @@ func FuzzRequestNames(f *testing.F) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestAddressIsNamedWhereGatewaysLeaveItAlone(t *testing.T) {
+	ray := ""
+	var seen []string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.Header.Get("Cf-Connecting-Ip"))
+		if ray != "" {
+			w.Header().Set("Cf-Ray", ray)
+		}
+	})
+	call := func(header http.Header) {
+		r := validate
+		r.Header = header
+		_, err := c.Call(t.Context(), r)
+		require.NoError(t, err)
+	}
+	address := http.Header{"X-Real-Ip": {"203.0.113.9"}}
+	call(address) // nothing is known of the way yet
+	call(address)
+	call(nil)
+	ray = "230b030023ae2822-SJC"
+	call(address)
+	call(address)
+	assert.Equal(t, []string{"", "203.0.113.9", "", "203.0.113.9", ""}, seen)
+	assert.Len(t, address, 1, "the caller's header is left alone")
+}

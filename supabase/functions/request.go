@@ -33,6 +33,14 @@ var perConnection = []string{
 	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
+const (
+	// addressHeader is where a caller puts the visitor's address.
+	addressHeader = "X-Real-Ip"
+	// connectingHeader is where functions look for an address first. A gateway of one's own makes a list of X-Forwarded-For, which is
+	// no address, but leaves this header alone; a CDN that sets it itself may refuse requests that bring it.
+	connectingHeader = "Cf-Connecting-Ip"
+)
+
 func (c *Client) request(ctx context.Context, r Request) (*http.Request, error) {
 	target := c.base + "/" + r.Function
 	if r.Path != "" {
@@ -46,6 +54,9 @@ func (c *Client) request(ctx context.Context, r Request) (*http.Request, error) 
 		if name = http.CanonicalHeaderKey(name); !slices.Contains(perConnection, name) {
 			req.Header[name] = slices.Concat(req.Header[name], values)
 		}
+	}
+	if address := req.Header.Get(addressHeader); address != "" && c.direct.Load() {
+		req.Header.Set(connectingHeader, address)
 	}
 	req.Header.Set("User-Agent", c.userAgent)
 	if c.key != "" {

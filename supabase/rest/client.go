@@ -115,6 +115,9 @@ func (c *Client) Close() {
 // the estimate, in either direction.
 func (c *Client) Now() time.Time { return c.clock.now() }
 
+// Reached returns the latest time that the server's clock has surely reached: never after Now.
+func (c *Client) Reached() time.Time { return c.clock.reached(time.Now()) }
+
 // Ping reads one id of the messages table, which proves address, key, table and grants, and returns Now.
 func (c *Client) Ping(ctx context.Context) (time.Time, error) {
 	t := c.names.Messages

@@ -36,8 +36,11 @@
 //	GET   /chat_messages_v2          id=in.(...) limit select
 //	GET   /chat_messages_v2          content->metadata->>client_message_id=eq.X content->metadata->>temp_session_id=eq.X
 //	                                 conversation_id=eq.X sender_user_id=is.null sender_agent_id=is.null order limit=1 select
+//	GET   /chat_messages_v2          or=(content->metadata->>temp_session_id.eq.X,content->metadata->>session_id.eq.X) conversation_id=eq.X
+//	                                 sender_user_id=is.null sender_agent_id=is.null limit=1 select=id; Prefer: count=exact
 //	POST  /chat_messages_v2          on_conflict=id select; Prefer: return=representation,resolution=ignore-duplicates
-//	PATCH /temporary_chat_sessions   id=eq.X select=id; Prefer: return=representation
+//	PATCH /temporary_chat_sessions   id=eq.X [status=eq.active] select=id; Prefer: return=representation
+//	PATCH /conversation_sessions     id=eq.X status=eq.active user_id=is.null select=id; Prefer: return=representation
 //	GET   /chat_messages_v2          limit=1 select=id
 //
 // Operators: eq, in, gt, gte, lt, lte, is.null, and, or, order, limit, and JSON paths with -> and ->>.

@@ -155,3 +155,31 @@ func (c *Client) MessageByClientID(ctx context.Context, conversationID, sessionI
 	}
 	return rows[0], nil
 }
+
+// CountVisitorMessages counts the rows that a session's visitor sent. Rows with a sender are not the visitor's; older functions named
+// the session in metadata.session_id.
+func (c *Client) CountVisitorMessages(ctx context.Context, conversationID, sessionID string) (int, error) {
+	const op = "count messages of session"
+	if !isID(conversationID) || !isID(sessionID) {
+		return 0, invalid(op, "id")
+	}
+	t := c.names.Messages
+	metadata := t.column("content") + "->metadata->>"
+	query := c.builder.From(t.Name).
+		Select(t.selection("id"), "exact", false).
+		Eq(t.column("conversation_id"), conversationID).
+		Is(t.column("sender_user_id"), "null").
+		Is(t.column("sender_agent_id"), "null").
+		Limit(1, "").
+		Or(metadata+"temp_session_id.eq."+sessionID+","+metadata+"session_id.eq."+sessionID, "")
+	var rows []struct{}
+	answer, err := c.read(ctx, op, query, &rows)
+	if err != nil {
+		return 0, err
+	}
+	n, counted := answer.total()
+	if !counted {
+		return 0, badAnswer(op, answer, "no count")
+	}
+	return n, nil
+}

@@ -231,3 +231,22 @@ func FuzzPositionOfRow(f *testing.F) {
 		require.False(t, p.CreatedAt.IsZero())
 	})
 }
+
+func TestMessagesOfAVisitorAreCounted(t *testing.T) {
+	s := newScript(t, answer(206, `[{"id":"`+idB+`"}]`, "Content-Range", "0-0/42"))
+	c := newClient(t, s)
+	n, err := c.CountVisitorMessages(t.Context(), idC, idA)
+	require.NoError(t, err)
+	assert.Equal(t, 42, n)
+	r := s.only(t)
+	assert.Contains(t, r.Header.Get("Prefer"), "count=exact")
+	assert.Equal(t, map[string][]string{
+		"conversation_id": {"eq." + idC}, "sender_user_id": {"is.null"}, "sender_agent_id": {"is.null"}, "limit": {"1"}, "select": {"id"},
+		"or": {"(content->metadata->>temp_session_id.eq." + idA + ",content->metadata->>session_id.eq." + idA + ")"},
+	}, map[string][]string(r.Query))
+
+	_, err = c.CountVisitorMessages(t.Context(), idC, "x)")
+	require.ErrorIs(t, err, rest.ErrInvalidArgument)
+	_, err = newClient(t, newScript(t, answer(200, `[]`))).CountVisitorMessages(t.Context(), idC, idA)
+	require.ErrorContains(t, err, rest.CodeBadAnswer, "an answer without a count tells nothing")
+}

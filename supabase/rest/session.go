@@ -113,34 +113,62 @@ func (c *Client) appendSessions(ctx context.Context, op string, all []Session, c
 // UpdateSession changes columns, given by canonical name, of one session. ErrNotFound when there is no such session.
 func (c *Client) UpdateSession(ctx context.Context, id string, fields map[string]any) error {
 	const op = "update session"
+	n, err := c.patch(ctx, op, c.names.Sessions, id, fields, nil)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("%s: %w", op, ErrNotFound)
+	}
+	return err
+}
+
+// EndSession changes columns, given by canonical name, of one session that is active. It reports whether there was one.
+func (c *Client) EndSession(ctx context.Context, id string, fields map[string]any) (ended bool, err error) {
+	t := c.names.Sessions
+	n, err := c.patch(ctx, "end session", t, id, fields, func(f *postgrest.FilterBuilder) {
+		f.Eq(t.column("status"), "active")
+	})
+	return n > 0, err
+}
+
+// CompleteConversationSession marks a conversation session as completed, if it is active and belongs to no signed-in user.
+func (c *Client) CompleteConversationSession(ctx context.Context, id string, at time.Time) error {
+	t := c.names.ConversationSessions
+	_, err := c.patch(ctx, "complete conversation session", t, id, map[string]any{"status": "completed", "ended_at": at},
+		func(f *postgrest.FilterBuilder) {
+			f.Eq(t.column("status"), "active").Is(t.column("user_id"), "null")
+		})
+	return err
+}
+
+// patch changes columns, given by canonical name, of the row with an id, if where, which may be nil, takes it too. It returns how many
+// rows that were.
+func (c *Client) patch(
+	ctx context.Context, op string, t Table, id string, fields map[string]any, where func(*postgrest.FilterBuilder),
+) (int, error) {
 	if !isID(id) {
-		return invalid(op, "session id")
+		return 0, invalid(op, "id")
 	}
 	if len(fields) == 0 {
-		return invalid(op, "fields")
+		return 0, invalid(op, "fields")
 	}
-	t := c.names.Sessions
 	renamed := make(map[string]any, len(fields))
 	for name, value := range fields {
 		if !identifier.MatchString(name) {
-			return invalid(op, "column name")
+			return 0, invalid(op, "column name")
 		}
 		renamed[t.column(name)] = value
 	}
 	// Encoded here, because the library records a failure to encode in the shared client.
 	body, err := json.Marshal(renamed)
 	if err != nil {
-		return fmt.Errorf("%s: encode: %w", op, err)
+		return 0, fmt.Errorf("%s: encode: %w", op, err)
 	}
 	from := c.builder.From(t.Name)
 	from.Select("id:"+t.column("id"), "", false) // the only way to give a write a select list
-	var rows []struct{}
 	query := from.Update(json.RawMessage(body), "representation", "").Eq(t.column("id"), id)
-	if _, err := c.read(ctx, op, query, &rows); err != nil {
-		return err
+	if where != nil {
+		where(query)
 	}
-	if len(rows) == 0 {
-		return fmt.Errorf("%s: %w", op, ErrNotFound)
-	}
-	return nil
+	var rows []struct{}
+	_, err = c.read(ctx, op, query, &rows)
+	return len(rows), err
 }

@@ -164,3 +164,30 @@ func TestSessionIsUpdatedByID(t *testing.T) {
 		assert.Empty(t, s.requests())
 	})
 }
+
+func TestSessionIsEndedOnlyWhileItIsActive(t *testing.T) {
+	renamed := func(o *rest.Options) { o.Names.Sessions.Columns = map[string]string{"status": "state"} }
+	for body, want := range map[string]bool{`[{"id":"` + idA + `"}]`: true, `[]`: false} {
+		s := newScript(t, answer(200, body))
+		ended, err := newClient(t, s, renamed).EndSession(t.Context(), idA, map[string]any{"status": "ended"})
+		require.NoError(t, err)
+		assert.Equal(t, want, ended)
+		r := s.only(t)
+		assert.Equal(t, "PATCH /rest/v1/temporary_chat_sessions", r.Method+" "+r.Path)
+		assert.Equal(t, []string{"eq." + idA, "eq.active"}, []string{r.Query.Get("id"), r.Query.Get("state")})
+		assert.JSONEq(t, `{"state":"ended"}`, r.Body)
+	}
+	_, err := newClient(t, newScript(t, answer(400, `{"code":"23514","message":"x"}`))).EndSession(t.Context(), idA, map[string]any{"status": "x"})
+	assert.True(t, rest.Constraint(err))
+}
+
+func TestConversationSessionIsCompletedUnlessSomebodyOwnsIt(t *testing.T) {
+	s := newScript(t, answer(200, `[]`))
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
+	require.NoError(t, newClient(t, s).CompleteConversationSession(t.Context(), idB, at))
+	r := s.only(t)
+	assert.Equal(t, "PATCH /rest/v1/conversation_sessions", r.Method+" "+r.Path)
+	assert.Equal(t, []string{"eq." + idB, "eq.active", "is.null"},
+		[]string{r.Query.Get("id"), r.Query.Get("status"), r.Query.Get("user_id")})
+	assert.JSONEq(t, `{"status":"completed","ended_at":"2026-01-02T03:04:05.000006Z"}`, r.Body)
+}

@@ -24,6 +24,7 @@ type DB struct {
 	secrets     map[string]string // vault: id -> secret
 	vaultIDs    map[string]string // secret without white space -> id
 	variant     Variant
+	endBroken   bool
 	commits     uint64
 }
 
@@ -132,6 +133,19 @@ func (db *DB) validateVariant() Variant {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	return db.variant
+}
+
+// SetEndBroken makes the RPC end_temp_chat_session fail as deployed, with 42883, or answer again.
+func (db *DB) SetEndBroken(broken bool) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.endBroken = broken
+}
+
+func (db *DB) isEndBroken() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.endBroken
 }
 
 // Tx runs fn in a transaction: committed when fn returns nil, undone otherwise. The database is locked meanwhile, so fn must

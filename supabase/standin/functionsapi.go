@@ -218,8 +218,11 @@ func (h *functionHandler) endSession(w http.ResponseWriter, _ *http.Request, bod
 	}
 }
 
-// endSession is the RPC end_temp_chat_session, repaired.
+// endSession is the RPC end_temp_chat_session, repaired unless it is set to be broken.
 func (db *DB) endSession(args Row) (Row, error) {
+	if db.isEndBroken() {
+		return nil, missingVaultFunction()
+	}
 	ended := false
 	err := db.Tx(func(tx *Tx) error {
 		v, err := tx.view(args.text("p_session_token"))

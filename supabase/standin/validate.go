@@ -106,9 +106,7 @@ func (v Variant) failure() error {
 	case VariantBrokenColumn:
 		return undefinedColumn("tcs", "expires_at")
 	case VariantBrokenFunction:
-		err := pgErrorf("42883", "function vault.decrypt_secret(uuid) does not exist")
-		err.Hint = "No function matches the given name and argument types. You might need to add explicit type casts."
-		return err
+		return missingVaultFunction()
 	case VariantRaises:
 		return pgErrorf("P0001", "Access denied: vault_decrypt requires service_role")
 	case VariantTimeout:
@@ -117,6 +115,12 @@ func (v Variant) failure() error {
 		return missingFunction("validate_temp_chat_session", "p_session_token")
 	}
 	return nil
+}
+
+func missingVaultFunction() error {
+	err := pgErrorf("42883", "function vault.decrypt_secret(uuid) does not exist")
+	err.Hint = "No function matches the given name and argument types. You might need to add explicit type casts."
+	return err
 }
 
 func missingFunction(name, args string) error {
