@@ -185,7 +185,12 @@ type served struct {
 // spawnProxy starts the built command with serve and returns when it is ready.
 func spawnProxy(t *testing.T, u upstream, more ...string) (*child, served) {
 	t.Helper()
-	cmd := exec.Command(binary, "serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json")
+	return spawnProxyAt(t, "127.0.0.1:0", u, more...)
+}
+
+func spawnProxyAt(t *testing.T, listen string, u upstream, more ...string) (*child, served) {
+	t.Helper()
+	cmd := exec.Command(binary, "serve", "--listen="+listen, "--admin-listen=127.0.0.1:0", "--log-format=json")
 	cmd.Dir = t.TempDir()
 	cmd.Env = environ(append(more, "SUPABASE_URL="+u.URL, "SUPABASE_SERVICE_ROLE_KEY="+u.ServiceKey, "SUPABASE_ANON_KEY="+u.AnonKey,
 		"PROXY_DRAIN_PERIOD=200ms", "PROXY_DRAIN_MAX=5s")...)

@@ -28,7 +28,8 @@ func (st *step) over() time.Duration {
 	switch {
 	case st.Do == drainNode, st.Do == killNode:
 		end += 10 * time.Second // of draining
-	case st.Do == freeze || st.Kind == string(standin.StallSockets) || st.Kind == string(standin.SlowHTTP):
+	case st.Do == freeze || st.Kind == string(standin.StallSockets) || st.Kind == string(standin.SlowHTTP) ||
+		st.Kind == string(standin.MuteHeartbeats):
 		end += 15 * time.Second // of time-outs
 	}
 	return end

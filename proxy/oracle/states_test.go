@@ -43,6 +43,11 @@ func (t *trial) ordinary(e *entry, g *grant) bool {
 
 // toldLive says that the stream was told live from before a row's commit until it came, and that nothing dropped rows in silence.
 func (t *trial) toldLive(e *entry, g *grant) bool {
+	// How long a row may take over the channel, with the longest poll interval and a scope to be read for it and for one before it.
+	const late = 2 * time.Second
+	if e.at-g.at < late {
+		return false
+	}
 	from := g.at - time.Second
 	state := ""
 	for i := range t.states {
