@@ -1,5 +1,3 @@
-//go:build oracle
-
 package oracle_test
 
 import "time"
@@ -56,7 +54,7 @@ func (t *trial) unexplained(e *entry, g *grant) bool {
 			return false // a new socket is a cause
 		}
 	}
-	return !t.joinedNear(g.at, e.at)
+	return !t.joinedNear(g.at-rereading, e.at)
 }
 
 // joinedNear reports whether somebody in the conversation joined about then: what their reading finds goes to everybody.

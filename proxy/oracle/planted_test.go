@@ -1,4 +1,4 @@
-//go:build oracle && planted
+//go:build planted
 
 package oracle_test
 
@@ -17,8 +17,9 @@ import (
 // within is how many seeds a planted bug may take to be found.
 const within = 200
 
-// find runs seeds until one breaks a promise, and returns how many that took and what was broken. wanted narrows the promises down.
-func find(t *testing.T, bug string, wanted func(*violation) bool) (seeds int, what string) {
+// find runs seeds, so many at most, until one breaks a promise, and returns how many that took and what was broken. wanted narrows the
+// promises down.
+func find(t *testing.T, bug string, wanted func(*violation) bool, most int) (seeds int, what string) {
 	chat.Plant(bug)
 	feed.Plant(bug)
 	defer chat.Plant("")
@@ -26,7 +27,7 @@ func find(t *testing.T, bug string, wanted func(*violation) bool) (seeds int, wh
 	var found atomic.Pointer[violation]
 	var runs atomic.Int64
 	t.Run(bug, func(t *testing.T) {
-		for seed := range within {
+		for seed := range most {
 			t.Run(strconv.Itoa(seed+1), func(t *testing.T) {
 				t.Parallel()
 				if found.Load() != nil {
@@ -58,7 +59,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	for _, bug := range []string{
 		"skip the overlap", "forget the hold", "trust the join reply", "drop seen", "ignore the guard",
 	} {
-		seeds, what := find(t, bug, all)
+		seeds, what := find(t, bug, all, within)
 		assert.NotEmptyf(t, what, "%q was not found within %d seeds", bug, within)
 		t.Logf("%q: found after %d seeds: %s", bug, seeds, what)
 	}
@@ -66,8 +67,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 
 func TestTheGuardKeepsWhatABrokenRuleGrants(t *testing.T) {
 	leaked := func(b *violation) bool { return b.what == "leaked" }
-	_, what := find(t, "break the rule", leaked)
+	_, what := find(t, "break the rule", leaked, 30)
 	assert.Empty(t, what)
-	_, what = find(t, "ignore the guard", leaked)
+	_, what = find(t, "ignore the guard", leaked, 30)
 	assert.Equal(t, "leaked", what)
 }

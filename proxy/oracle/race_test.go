@@ -1,4 +1,4 @@
-//go:build oracle && race
+//go:build race
 
 package oracle_test
 

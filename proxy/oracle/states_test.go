@@ -1,5 +1,3 @@
-//go:build oracle
-
 package oracle_test
 
 import (
@@ -38,7 +36,7 @@ func (t *trial) ordinary(e *entry, g *grant) bool {
 	case g.at-t.createdAt(g) > 300*time.Millisecond, t.createdAt(g) > g.at:
 		return false
 	}
-	return !t.stalled(g.at-time.Second, e.at) && !t.joinedNear(g.at-5*time.Second, e.at)
+	return !t.stalled(g.at-time.Second, e.at) && !t.joinedNear(g.at-rereading, e.at)
 }
 
 // toldLive says that the stream was told live from before a row's commit until it came, and that nothing dropped rows in silence.

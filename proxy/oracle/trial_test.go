@@ -1,5 +1,3 @@
-//go:build oracle
-
 package oracle_test
 
 import (
@@ -16,6 +14,8 @@ const (
 	seenMax = 78
 	// joining is how long after its greeting what is read back for a stream alone may still be under way, with slow reads.
 	joining = 25 * time.Second
+	// rereading is the same in a calm world: where the window is small, reading back is begun again and again until it keeps up.
+	rereading = 5 * time.Second
 )
 
 // violation is a broken promise.
