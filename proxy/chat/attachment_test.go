@@ -222,6 +222,22 @@ func TestANodeThatLagsDoesNotRepeatWhatTheVisitorHas(t *testing.T) {
 	assert.Equal(t, []string{"message a recovered", "message b recovered"}, resident.log())
 }
 
+func TestALateChannelDoesNotRepeatWhatTheVisitorHasAndReadsDoNotShow(t *testing.T) {
+	c := newClock()
+	ahead, behind := newNode(t, c, 100, nil), newNode(t, c, 200, nil)
+	s := ahead.join(visitorS(), "", nil, nil)
+	c.advance(time.Second)
+	row := mine("a", c.now())
+	ahead.Publish(row, false)
+	require.Equal(t, []string{"message a"}, s.log())
+	blank := []*chat.Row{changed(row, " ", c.now().Add(time.Second))}
+	moved := behind.join(visitorS(), s.cursor, blank, nil)
+	behind.Publish(row, false)
+	assert.Empty(t, moved.log())
+	behind.Publish(blank[0], true)
+	assert.Equal(t, []string{"message_deleted a"}, moved.log())
+}
+
 func TestALaggingNodeMarksWhatTheCursorCannotTell(t *testing.T) {
 	c := newClock()
 	ahead, behind := newNode(t, c, 100, nil), newNode(t, c, 200, nil)

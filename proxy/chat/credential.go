@@ -72,6 +72,8 @@ type Refusal struct {
 	RetryAfter time.Duration // 0 when waiting does not help
 	Disconnect *Disconnect   // how a WebSocket is closed for it
 	Cause      error
+	// Quiet says that a limit does its work: a crowd may bring this about at will, so it is no news for the log.
+	Quiet bool
 }
 
 // Error names the code and the cause, for logs.

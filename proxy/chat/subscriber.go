@@ -129,8 +129,9 @@ func (s *Subscriber) publish(e *Event) {
 		return
 	}
 	if e.Kind == KindMessage && !e.again {
-		// A read that began long ago may bring the class a row that this visitor's own reading did not show any more.
-		if e.Message.Recovered && had != nil && had.recall(e.Message.ID, e.Message.Timestamp) == recallSeen {
+		// A read that began long ago, or a channel that is late, may bring the class a row that this visitor had elsewhere and that
+		// their own reading did not show any more.
+		if had != nil && had.recall(e.Message.ID, e.Message.Timestamp) == recallSeen {
 			return
 		}
 		if e.Message.Timestamp.UnixMicro() < since {

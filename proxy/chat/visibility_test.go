@@ -1,7 +1,6 @@
 package chat_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -152,8 +151,11 @@ func TestRuleHidesForgedRows(t *testing.T) {
 			`{"type":"text","text":"hi","metadata":{"temp_session_id":"S-other"},"Metadata":{"temp_session_id":"S"}}`), ""},
 		{"a null tag names no session", tagged(`{"temp_session_id":null}`), "assistant"},
 		{"an identified sender with the visitor's tag", row(`"X"`, `null`, "user", mine), ""},
+		{"an identified visitor with the visitor's tag", row(`"X"`, `null`, "system", mine), ""},
 		{"an identified sender beside the agent", row(`"X"`, `"A"`, "assistant", mine), ""},
 		{"another agent with the visitor's tag", row(`null`, `"B"`, "assistant", mine), ""},
+		{"another agent as a user, with the visitor's tag", row(`null`, `"B"`, "user", mine), ""},
+		{"the agent as a user, with the visitor's tag", row(`null`, `"A"`, "user", mine), "assistant"},
 		{"an assistant row of nobody", row(`null`, `null`, "assistant", mine), ""},
 		{"a tool row of the agent with the visitor's tag", row(`null`, `"A"`, "tool", mine), ""},
 		{"a role nobody knows", row(`null`, `null`, "developer", mine), ""},
@@ -165,7 +167,9 @@ func TestRuleHidesForgedRows(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			assert.Equal(t, tt.want, shown(t, chat.Rule{}, visitorS(), decodeExample(t, tt.row), isolatedScope()))
+			for _, rule := range []chat.Rule{{}, {TrustSenders: true}} { // trust is for ModeConversation
+				assert.Equal(t, tt.want, shown(t, rule, visitorS(), decodeExample(t, tt.row), isolatedScope()))
+			}
 		})
 	}
 	t.Run("another conversation", func(t *testing.T) {
@@ -190,128 +194,55 @@ func TestRuleHidesForgedRows(t *testing.T) {
 	})
 }
 
-// statedRule is the rule for ModeSession written down again, from the words of the contract and on the record's JSON.
-func statedRule(v *chat.Visitor, record map[string]any, scope *chat.Scope) (role, text string) {
-	str := func(m map[string]any, key string) string { s, _ := m[key].(string); return s }
-	content, _ := record["content"].(map[string]any)
-	metadata, _ := content["metadata"].(map[string]any)
-
-	// who wrote it
-	if str(record, "sender_user_id") != "" {
-		return "", ""
+func TestConversationModeHidesWhatNobodyMaySeeAndBelievesSendersOnlyWhenTold(t *testing.T) {
+	row := func(user, agent, role, content string) string {
+		return fmt.Sprintf(`{"id":"f1","conversation_id":"C1","session_id":"rnd","role":%q,"sender_user_id":%s,"sender_agent_id":%s,`+
+			`"content":%s,"created_at":"2026-03-02T10:00:00Z"}`, role, user, agent, content)
 	}
-	agent := str(record, "sender_agent_id")
-	if agent != "" && agent != v.AgentID || str(record, "conversation_id") != v.ConversationID {
-		return "", ""
+	const (
+		plain = `{"type":"text","text":"hi"}`
+		other = `{"type":"text","text":"hi","metadata":{"temp_session_id":"S-other","is_anonymous_user":true}}`
+	)
+	tests := []struct{ name, row, want, trusting string }{
+		{"the agent's row", row(`null`, `"A"`, "assistant", plain), "assistant", "assistant"},
+		{"the agent's row for another session", row(`null`, `"A"`, "assistant", other), "assistant", "assistant"},
+		{"another visitor's row", row(`null`, `null`, "system", other), "user", "user"},
+		{"another visitor's row in a relaxed database", row(`null`, `null`, "user", other), "user", "user"},
+		{"an identified user's row", row(`"U"`, `null`, "user", plain), "", "user"},
+		{"an identified user's row for the agent", row(`"U"`, `"A"`, "assistant", plain), "", "assistant"},
+		{"an identified user's row as the assistant", row(`"U"`, `null`, "assistant", plain), "", "assistant"},
+		{"an identified user's row as a visitor", row(`"U"`, `null`, "system", other), "", "user"},
+		{"another agent's row", row(`null`, `"B"`, "assistant", plain), "", "assistant"},
+		{"another agent's row as a user", row(`null`, `"B"`, "user", plain), "", "assistant"},
+		{"an assistant row of nobody", row(`null`, `null`, "assistant", plain), "", "assistant"},
+		{"instructions", row(`null`, `null`, "system", plain), "", ""},
+		{"instructions of an identified user", row(`"U"`, `null`, "system", plain), "", ""},
+		{"instructions of the agent", row(`null`, `"A"`, "system", other), "", ""},
+		{"a tool row", row(`null`, `null`, "tool", plain), "", ""},
+		{"a tool row of the agent", row(`null`, `"A"`, "tool", plain), "", ""},
+		{"a tool row of an identified user", row(`"U"`, `null`, "tool", plain), "", ""},
+		{"a role nobody knows", row(`null`, `null`, "developer", plain), "", ""},
+		{"a role nobody knows of an identified user", row(`"U"`, `null`, "developer", plain), "", ""},
+		{"blank text", row(`null`, `"A"`, "assistant", `{"type":"text","text":"\t"}`), "", ""},
+		{"text that is absent", strings.Replace(row(`null`, `"A"`, "assistant", plain), `"content"`, `"other"`, 1), "", ""},
 	}
-	visitors := metadata["is_anonymous_user"] == true || metadata["original_role"] == "user"
-	switch kind := str(record, "role"); {
-	case kind == "tool", kind == "system" && agent != "":
-		return "", ""
-	case agent != "":
-		role = "assistant"
-	case kind == "user", kind == "system" && visitors:
-		role = "user"
-	default:
-		return "", ""
-	}
-
-	// what it says
-	if s, ok := record["content"].(string); ok {
-		text = s
-	} else if s := str(content, "text"); s != "" {
-		text = s
-	} else if content["type"] == "structured" || content["type"] == "multimodal" {
-		parts, _ := content["parts"].([]any)
-		var texts []string
-		for _, p := range parts {
-			part, _ := p.(map[string]any)
-			s := str(part, "content")
-			if s == "" {
-				s = str(part, "text")
+	unknown := visitorS()
+	unknown.LinkKnown, unknown.Shared = false, true
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := decodeExample(t, tt.row)
+			for _, v := range []*chat.Visitor{visitorS(), unknown} {
+				assert.Equal(t, tt.want, shown(t, chat.Rule{Mode: chat.ModeConversation}, v, r, nil))
+				assert.Equal(t, tt.trusting, shown(t, chat.Rule{Mode: chat.ModeConversation, TrustSenders: true}, v, r, nil))
 			}
-			if part["type"] == "text" && s != "" {
-				texts = append(texts, s)
-			}
-		}
-		text = strings.Join(texts, "\n")
+		})
 	}
-	if strings.TrimSpace(text) == "" {
-		return "", ""
-	}
-
-	// whose it is
-	mark := metadata["temp_session_id"]
-	if mark == nil || mark == "" {
-		mark = metadata["session_id"]
-	}
-	switch {
-	case mark == v.SessionID:
-		return role, text
-	case mark != nil && mark != "", !v.LinkKnown:
-		return "", ""
-	}
-	users, others := 0, 0
-	for _, s := range scope.Sessions {
-		if s.ConversationSessionID == v.ConversationSessionID {
-			users++
-		}
-		if s.ID != v.SessionID {
-			others++
-		}
-	}
-	mine := len(scope.Sessions) > others
-	second := mine && v.ConversationSessionID != "" && str(record, "session_id") == v.ConversationSessionID &&
-		scope.Anonymous[v.ConversationSessionID] && users == 1
-	for _, s := range scope.Sessions {
-		if s.ConversationSessionID == v.ConversationSessionID && s.ID != v.SessionID {
-			second = false
-		}
-	}
-	third := mine && !v.Shared && others == 0 && record["role"] == "assistant" && agent == v.AgentID && agent != ""
-	if second || third {
-		return role, text
-	}
-	return "", ""
 }
 
-func FuzzJudge(f *testing.F) {
-	for _, text := range exampleRows {
-		f.Add(placeholders.Replace(text), byte(0), byte(0))
-		f.Add(placeholders.Replace(text), byte(1), byte(6))
+func TestRuleHidesARowWhoseColumnsAreNotAllKnown(t *testing.T) {
+	row := decodeExample(t, exampleRows["m01"])
+	row.Partial = true
+	for _, rule := range []chat.Rule{{}, {Mode: chat.ModeConversation}, {Mode: chat.ModeConversation, TrustSenders: true}} {
+		assert.Empty(t, shown(t, rule, visitorS(), row, isolatedScope()))
 	}
-	f.Add(placeholders.Replace(`{"id":"x","conversation_id":"C1","session_id":"CS","role":"assistant","sender_user_id":null,"sender_agent_id":"A",`+
-		`"content":{"type":"text","text":"hi","metadata":{"Temp_Session_ID":"S-other","x":1e999}},"created_at":"2026-03-02T10:00:00Z"}`), byte(0), byte(3))
-	f.Fuzz(func(t *testing.T, record string, who, scopes byte) {
-		row, err := chat.DecodeRow([]byte(record), nil)
-		if err != nil || row.Partial {
-			return
-		}
-		var fields map[string]any
-		d := json.NewDecoder(strings.NewReader(record))
-		d.UseNumber()
-		require.NoError(t, d.Decode(&fields))
-		v := []*chat.Visitor{visitorS(), visitorS2(), visitorOther()}[who%3]
-		v.LinkKnown = who&4 == 0
-		v.Shared = who&8 != 0
-		scope := &chat.Scope{Anonymous: map[string]bool{}}
-		for i, ref := range []chat.SessionRef{
-			{ID: v.SessionID, ConversationSessionID: v.ConversationSessionID}, {ID: idX, ConversationSessionID: idRandom},
-			{ID: idU, ConversationSessionID: v.ConversationSessionID},
-		} {
-			if scopes&(1<<i) != 0 {
-				scope.Sessions = append(scope.Sessions, ref)
-			}
-		}
-		scope.Anonymous[v.ConversationSessionID] = scopes&8 != 0
-
-		m, verdict := chat.Rule{}.Judge(v, row, scope)
-		role, text := statedRule(v, fields, scope)
-		assert.Equal(t, role, m.Role)
-		assert.Equal(t, text, m.Content)
-		assert.Equal(t, role != "", verdict == chat.Granted)
-		if _, verdict := (chat.Rule{}).Judge(v, row, nil); verdict == chat.Granted {
-			assert.NotEmpty(t, role, "granted without a reading, but not with one")
-		}
-	})
 }

@@ -157,5 +157,7 @@ func (a *Authorizer) URLTicket(g *chat.Grant) (ticket chat.Token, lifeSeconds in
 
 // unavailable refuses for now; the wait is spread so that refused visitors do not come back all at once.
 func (a *Authorizer) unavailable(cause error) *chat.Refusal {
-	return chat.RefuseUnavailable(time.Second+rand.N(4*time.Second), cause)
+	ref := chat.RefuseUnavailable(time.Second+rand.N(4*time.Second), cause)
+	ref.Quiet = errors.Is(cause, errTooMany)
+	return ref
 }

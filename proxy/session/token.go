@@ -153,7 +153,7 @@ func (a *Authorizer) ask(ctx context.Context, token chat.Token, one *turn) (answ
 	if err := a.turns.await(ctx, one); err != nil {
 		return answer, at, err
 	}
-	defer func() { a.turns.release(one, err != nil || answer.Valid) }()
+	defer func() { a.turns.release(one, err == nil, err == nil && answer.Valid) }()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	at = time.Now()

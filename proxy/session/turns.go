@@ -13,38 +13,57 @@ import (
 const (
 	// maxWait is how long a token waits for its turn.
 	maxWait = 5 * time.Second
-	// standingPeriod is how long an address answers for the tokens that it brought.
-	standingPeriod = time.Minute
+	// blamePeriod is how long an address answers for the tokens that it brought, creditPeriod how long it is trusted for one that proved
+	// a session.
+	blamePeriod  = time.Minute
+	creditPeriod = time.Hour
 	// maxStandings bounds the addresses that are remembered; the one that has been quiet the longest is forgotten first.
 	maxStandings = 10_000
-	// forgiven unproved tokens do not set an address back: visitors mistype, and come again when they were refused.
-	forgiven = 3
+
+	// What sets a token back in the order of those who wait. A few unproved tokens put an address behind all who have none.
+	blamePenalty    = time.Second
+	maxBlame        = 60
+	strangerPenalty = 500 * time.Millisecond
+	knownBonus      = time.Hour
 )
 
 var errTooMany = errors.New("too many unknown tokens")
 
-// standing is what an address has against it: tokens that it brought and that proved nothing or came to no turn.
+// standing is what is known of an address: tokens that it brought and that proved nothing or came to no turn, until blamed; and
+// whether one proved a session, until trusted.
 type standing struct {
-	unproved int
-	ends     time.Time
+	unproved        int
+	blamed, trusted time.Time
+}
+
+// penalty is how much longer than others a token of the address waits.
+func (s standing) penalty(now time.Time) (d time.Duration) {
+	if now.Before(s.blamed) {
+		d = time.Duration(min(s.unproved, maxBlame)) * blamePenalty
+	}
+	if !now.Before(s.trusted) {
+		d += strangerPenalty
+	}
+	return d
 }
 
 // turn is one wait for the validation function. given is closed when the turn has come; err is set before, and then there is none.
 type turn struct {
 	from  netip.Prefix
 	known bool // the token has proved a session before
-	until time.Time
+	since time.Time
 	given chan struct{}
 	err   error
 }
 
-// turns decide who may call the validation function, and when: so many in any period, and so many at once. Whoever has to wait does
-// so behind tokens that proved a session before and behind addresses with fewer unproved tokens, so that one who tries tokens waits
-// for the others and not they for him. When the queue is full the last of that order is refused.
+// turns decide who may call the validation function, and when: so many in any period and so many at once. Whoever has
+// to wait does so behind tokens that proved a session before, and the longer the more unproved tokens came from the same address: one who
+// tries tokens waits for the others and not they for him. When the queue is full the last of that order is refused.
 type turns struct {
 	period   time.Duration
-	slots    int // validations at once
-	capacity int // of waiting
+	spacing  time.Duration // between turns of those who wait: bursts would meet at the database when one is delayed
+	slots    int           // validations at once
+	capacity int           // of waiting
 	tasks    *tasks
 	wake     chan struct{} // one slot: there is something to give or to await
 
@@ -59,9 +78,10 @@ type turns struct {
 
 func newTurns(o Options, t *tasks) *turns {
 	n := max(1, int(o.AuthorizePerSecond))
+	period := time.Duration(math.Ceil(float64(n) / o.AuthorizePerSecond * float64(time.Second)))
 	return &turns{
-		period: time.Duration(math.Ceil(float64(n) / o.AuthorizePerSecond * float64(time.Second))),
-		slots:  o.Concurrency, capacity: o.Concurrency * waitersPerSlot, tasks: t,
+		period: period, spacing: period / time.Duration(2*n),
+		slots: o.Concurrency, capacity: o.Concurrency * waitersPerSlot, tasks: t,
 		wake:      make(chan struct{}, 1),
 		given:     make([]time.Time, n),
 		standings: newLRU[netip.Prefix, standing](maxStandings),
@@ -73,14 +93,14 @@ func (t *turns) join(from netip.Prefix, known bool) (*turn, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	one := &turn{from: from, known: known, until: now.Add(maxWait), given: make(chan struct{})}
+	one := &turn{from: from, known: known, since: now, given: make(chan struct{})}
 	if len(t.waiting) == 0 && t.openLocked(now) {
 		t.beginLocked(one, now)
 		return one, nil
 	}
 	if len(t.waiting) >= t.capacity {
 		last := t.lastLocked(now)
-		if t.rankLocked(one, now) >= t.rankLocked(t.waiting[last], now) {
+		if !t.orderLocked(one, now).Before(t.orderLocked(t.waiting[last], now)) {
 			t.blameLocked(one)
 			return nil, errTooMany
 		}
@@ -113,13 +133,16 @@ func (t *turns) await(ctx context.Context, one *turn) error {
 	return ctx.Err()
 }
 
-// release gives a turn back. proved says that the token is no reason to distrust its address: it proved a session, or could not be
-// looked at.
-func (t *turns) release(one *turn, proved bool) {
+// release gives a turn back, with what the token says of its address: that a visitor came from there, or, when it was asked and proved
+// nothing, the opposite.
+func (t *turns) release(one *turn, asked, proved bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.running--
-	if !proved {
+	switch {
+	case proved:
+		t.trustLocked(one)
+	case asked:
 		t.blameLocked(one)
 	}
 	signal(t.wake)
@@ -152,29 +175,35 @@ func (t *turns) give(ctx context.Context) (next time.Duration, more bool) {
 		switch {
 		case ctx.Err() != nil:
 			t.refuseLocked(i, errStopped)
-		case !now.Before(t.waiting[i].until):
+		case now.Sub(t.waiting[i].since) >= maxWait:
 			t.refuseLocked(i, errTooMany)
 		default:
 			i++
 		}
 	}
-	for len(t.waiting) > 0 && t.openLocked(now) {
+	for len(t.waiting) > 0 && t.running < t.slots && !now.Before(t.nextLocked()) {
 		t.beginLocked(t.takeLocked(t.firstLocked(now)), now)
 	}
 	if len(t.waiting) == 0 {
 		t.serving = false
 		return 0, false
 	}
-	next = t.waiting[0].until.Sub(now)
+	next = t.waiting[0].since.Add(maxWait).Sub(now)
 	if t.running < t.slots {
-		next = min(next, t.given[t.oldest].Add(t.period).Sub(now))
+		next = min(next, t.nextLocked().Sub(now))
 	}
 	return next, true
 }
 
 // openLocked tells whether another validation may begin.
 func (t *turns) openLocked(now time.Time) bool {
-	return t.running < t.slots && now.Sub(t.given[t.oldest]) >= t.period
+	return t.running < t.slots && !now.Before(t.given[t.oldest].Add(t.period))
+}
+
+// nextLocked is when one who waits may have a turn.
+func (t *turns) nextLocked() time.Time {
+	newest := t.given[(t.oldest+len(t.given)-1)%len(t.given)]
+	return later(t.given[t.oldest].Add(t.period), newest.Add(t.spacing))
 }
 
 func (t *turns) beginLocked(one *turn, now time.Time) {
@@ -199,49 +228,50 @@ func (t *turns) refuseLocked(i int, err error) {
 	close(one.given)
 }
 
-// firstLocked is whose turn is next; of equals the one who has waited longest.
+// firstLocked is whose turn is next.
 func (t *turns) firstLocked(now time.Time) (first int) {
-	best := math.MaxInt
-	for i, one := range t.waiting {
-		if r := t.rankLocked(one, now); r < best {
-			first, best = i, r
+	for i := range t.waiting {
+		if t.orderLocked(t.waiting[i], now).Before(t.orderLocked(t.waiting[first], now)) {
+			first = i
 		}
 	}
 	return first
 }
 
-// lastLocked is whom all others go before; of equals the one who came last.
+// lastLocked is whom all others go before.
 func (t *turns) lastLocked(now time.Time) (last int) {
-	worst := math.MinInt
-	for i, one := range t.waiting {
-		if r := t.rankLocked(one, now); r >= worst {
-			last, worst = i, r
+	for i := range t.waiting {
+		if !t.orderLocked(t.waiting[i], now).Before(t.orderLocked(t.waiting[last], now)) {
+			last = i
 		}
 	}
 	return last
 }
 
-// rankLocked orders the waiting, the smallest first.
-func (t *turns) rankLocked(one *turn, now time.Time) int {
+// orderLocked orders those who wait: by the time they came and their penalty, so that nobody is overtaken for ever.
+func (t *turns) orderLocked(one *turn, now time.Time) time.Time {
 	if one.known {
-		return -1
+		return one.since.Add(-knownBonus)
 	}
 	s, _ := t.standings.peek(one.from)
-	if now.After(s.ends) {
-		return 0
-	}
-	return max(0, s.unproved-forgiven)
+	return one.since.Add(s.penalty(now))
 }
 
 func (t *turns) blameLocked(one *turn) {
 	if one.known {
 		return
 	}
+	s, _ := t.standings.get(one.from)
 	now := time.Now()
-	s, ok := t.standings.get(one.from)
-	if !ok || now.After(s.ends) {
-		s = standing{ends: now.Add(standingPeriod)}
+	if !now.Before(s.blamed) {
+		s.unproved, s.blamed = 0, now.Add(blamePeriod)
 	}
 	s.unproved++
+	t.standings.put(one.from, s)
+}
+
+func (t *turns) trustLocked(one *turn) {
+	s, _ := t.standings.get(one.from)
+	s.trusted = time.Now().Add(creditPeriod)
 	t.standings.put(one.from, s)
 }

@@ -158,13 +158,33 @@ func TestVisitorGoesBeforeThoseWhoTryTokens(t *testing.T) {
 	})
 }
 
+func TestStrangerIsNotOvertakenForEver(t *testing.T) {
+	inBubble(t, 300, func(t *testing.T, f *fixture) {
+		_, err := f.Authorize(t.Context(), chat.Credential{Token: token(1), Address: address(1)})
+		require.NoError(t, err)
+		var trusted sync.WaitGroup
+		for n := 3; n <= 300; n++ {
+			trusted.Go(func() { _, _ = f.Authorize(t.Context(), chat.Credential{Token: token(n), Address: address(1)}) })
+			time.Sleep(40 * time.Millisecond)
+			if n != 150 {
+				continue
+			}
+			trusted.Go(func() {
+				_, err := f.Authorize(t.Context(), chat.Credential{Token: token(2), Address: address(2)})
+				assert.NoError(t, err)
+			})
+		}
+		trusted.Wait()
+	}, perSecond(20))
+}
+
 func TestTurnIsAwaitedSoLong(t *testing.T) {
 	t.Run("the wait ends", func(t *testing.T) {
 		inBubble(t, 5, func(t *testing.T, f *fixture) {
 			f.grant(1)
 			began := time.Now()
 			_, err := f.byToken(2)
-			requireRefusal(t, err, 503)
+			assert.True(t, requireRefusal(t, err, 503).Quiet, "a crowd does not fill the log")
 			assert.Equal(t, 5*time.Second, time.Since(began))
 		}, perSecond(0.01))
 	})
