@@ -119,6 +119,7 @@ type Feed struct {
 	Heartbeat         time.Duration `mapstructure:"heartbeat"`          // Phoenix closes a socket silent for 60 s
 	SocketMaxAge      time.Duration `mapstructure:"socket_max_age"`     // 0: see Config.SocketMaxAge
 	UnpublishedRetry  time.Duration `mapstructure:"unpublished_retry"`  // between joins of a table that is not published
+	CanaryTable       string        `mapstructure:"canary_table"`       // in names.schema; empty means no canary
 }
 
 // Session is how visitors are authorised.

@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 func (v *validator) chat() {
 	c := v.Chat
@@ -21,6 +24,19 @@ func (v *validator) feed() {
 	v.between("feed.heartbeat", f.Heartbeat, time.Second, 25*time.Second)
 	v.between("feed.unpublished_retry", f.UnpublishedRetry, 5*time.Second, time.Hour)
 	v.socketMaxAge()
+	v.canaryTable()
+}
+
+func (v *validator) canaryTable() {
+	const key = "feed.canary_table"
+	name, n := v.Feed.CanaryTable, v.Names
+	if name == "" {
+		return
+	}
+	v.identifier(key, name)
+	if !v.has(key) && slices.Contains([]string{n.Messages, n.Sessions, n.Links, n.ConversationSessions, n.Agents}, name) {
+		v.add(key, "is a table under names; the canary needs one of its own")
+	}
 }
 
 func (v *validator) socketMaxAge() {

@@ -148,6 +148,7 @@ func (s *Server) newFeed() (err error) {
 		Realtime:          s.realtimeOptions(),
 		Tables:            s.tables(),
 		Control:           s.sessions,
+		Beats:             s.rest,
 		OnState:           func(state string) { s.transport.SetState(state) },
 		PollAfter:         t.PollAfter,
 		PollInterval:      t.PollInterval,

@@ -27,7 +27,7 @@ func (s *Server) tables() feed.Tables {
 		}
 		return t.Name, chat.Columns(t.Columns)
 	}
-	tables := feed.Tables{Schema: n.Schema}
+	tables := feed.Tables{Schema: n.Schema, Canary: n.Canary}
 	if tables.Schema == "" {
 		tables.Schema = def.Schema
 	}

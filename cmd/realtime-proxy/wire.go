@@ -30,13 +30,15 @@ func proxyOptions(c *config.Config, visitors, operator net.Listener, log *slog.L
 	for i, k := range c.SigningKeys {
 		keys[i] = []byte(k.Reveal())
 	}
+	names := restNames(c.Names)
+	names.Canary = c.Feed.CanaryTable
 	return proxy.Options{
 		Supabase: proxy.Supabase{
 			URL: c.Supabase.URL, ServiceRoleKey: c.Supabase.ServiceRoleKey.Reveal(), AnonKey: c.Supabase.AnonKey.Reveal(),
 			RealtimeVersion: version, RequestTimeout: c.Supabase.RequestTimeout, FunctionTimeout: c.Supabase.FunctionTimeout,
 			AuthorizePerSecond: c.Supabase.AuthorizePerSecond,
 		},
-		Names:          restNames(c.Names),
+		Names:          names,
 		Rule:           chat.Rule{Mode: mode, TrustSenders: c.Chat.TrustSenders},
 		SendVia:        c.Chat.SendVia,
 		SigningKeys:    keys,

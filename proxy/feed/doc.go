@@ -2,7 +2,7 @@
 //
 // Rows come over one way, the messages channel: a socket with a table-wide binding of the messages table, for a moment two while one
 // replaces the other (only the current one counts, or the order of commits would be lost). Endings of sessions and links come over a
-// control socket with a channel each. What the feed takes the messages channel for, and what it does about it, follows one table. An
+// control socket with a channel each; when it is old, a fresh one is live before it goes. What the feed takes the messages channel for, and what it does about it, follows one table. An
 // event that is not in the table for a state, or whose condition does not hold, changes nothing.
 //
 //	state    event        if          next     actions
@@ -18,6 +18,7 @@
 //	live     missing      -           suspect  read, replace
 //	live     skipped      backed off  suspect  distrust, read, replace
 //	live     returned     -           suspect  read, replace
+//	live     canary late  -           suspect  read, replace
 //	live     aged         -           live     replace
 //	live     brought      -           live     trust
 //	live     fresh live   -           live     swap, catch up
@@ -43,6 +44,7 @@
 //	skipped     the same, but the channel brings later rows: it is alive and has lost some; a fresh one is worth a try ("backed off"), but
 //	            that it brings rows does not count as help
 //	returned    the database or PostgREST reads again after 10 s or more without
+//	canary late a beat of the canary, written 4 s ago, has not come, nor has anything later; if something later has, the event is skipped
 //	aged        the socket is older than Options.Realtime.MaxAge
 //	brought     the socket brought a row within 3 s of its commit
 //	due         the back-off between replacements is over
@@ -77,6 +79,15 @@
 // also reads by id the newest 500 rows that the visitors of a conversation have been shown and that it did not read anyway: what changed in
 // the gap is updated, what is gone is taken back.
 //
+// # The canary
+//
+// With Options.Tables.Canary each node writes a row of its own (id uuid, beat timestamptz) every 1.8 to 2 s and listens for it, filtered by
+// its id, over a channel of its own behind the messages channel of the same socket: so it shares what goes wrong on the server's side, the
+// event limit included, though not the deafness of the messages channel alone. A beat is a sign if it was written without an error while the
+// canary's channel stood, and has not come by 4 s later over the same socket under the same confirmation; not while the messages channel
+// is behind, and not before a first beat has ever come. That beats come proves nothing of the messages channel. If the channel is refused or
+// the table not published, there is no canary, and nothing is written, until the next socket.
+//
 // # How soon a lost row is found
 //
 // A poll reads every watched conversation. A reconciling round reads at most 5 batches of 100: the active ones (a row within the
@@ -87,7 +98,9 @@
 //	quiet:   1 s + ReconcileInterval * ceil(Q / min(Q, max(100, 500-A))) + r
 //
 // after its creation: 3.5 s + r by default with up to 400 active and 100 quiet ones, and never later for an active one while there are
-// at most 400 of those.
+// at most 400 of those. A canary notices within 7 s that the server brings nothing, and all conversations are then read: with it, a row is
+// delivered at the latest 7 s + r' after the server went deaf, or after its creation if that is later, where r' is what it takes to
+// read all of them, and a write. What the server loses in a moment between two beats only reads find.
 //
 // # Life cycle
 //

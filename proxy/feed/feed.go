@@ -28,12 +28,13 @@ type Feed struct {
 	log     *slog.Logger
 	hub     *chat.Hub
 	newWire func(realtime.Options) (wire, error)
-	control *realtime.Client
+	control *control // nil without one
 	metrics *metrics
 	repairs chan repair
 	joins   chan *joinRead
 	wake    chan struct{} // one slot: the loop has something to look at
 
+	canary  *canary // nil without one
 	scope   *scopeQueue
 	gaps    *idSet
 	missing *missingRows
@@ -65,6 +66,7 @@ func New(o Options) (*Feed, error) {
 		gaps:    newIDSet(),
 		missing: newMissingRows(),
 	}
+	f.canary = f.newCanary()
 	starting := StateCatchingUp
 	f.state.Store(&starting)
 	o.Hub.OnScopeNeeded = f.scope.add
@@ -80,7 +82,7 @@ func New(o Options) (*Feed, error) {
 	}
 	f.current.Store(first)
 	if o.Control != nil {
-		if f.control, err = f.newControlClient(); err != nil {
+		if f.control, err = f.newControl(); err != nil {
 			return nil, fmt.Errorf("new feed: %w", err)
 		}
 	}
@@ -100,16 +102,20 @@ func (f *Feed) RTT() time.Duration { return f.current.Load().wire.RTT() }
 func (f *Feed) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	if f.control != nil {
-		g.Go(func() error { return f.control.Run(ctx) })
+		g.Go(func() error { return f.control.run(ctx) })
 	}
 	g.Go(func() error { f.runAll(ctx); return nil })
 	return g.Wait()
 }
 
-// runAll runs everything but the control socket.
+// runAll runs everything but the control sockets.
 func (f *Feed) runAll(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){f.loop, f.fillGaps, f.refreshScopes, f.repairRows, f.readForJoins} {
+	runs := []func(context.Context){f.loop, f.fillGaps, f.refreshScopes, f.repairRows, f.readForJoins}
+	if f.canary != nil {
+		runs = append(runs, f.canary.run)
+	}
+	for _, run := range runs {
 		wg.Go(func() { run(ctx) })
 	}
 	wg.Wait()

@@ -111,6 +111,9 @@ func (l *loop) observe(now time.Time) (events []event) {
 			f.metrics.missed(rows)
 			events = append(events, e)
 		}
+		if e, against := f.canary.verdict(now, l.current); against {
+			events = append(events, e)
+		}
 	}
 	return events
 }
@@ -140,6 +143,7 @@ func (l *loop) apply(e event, now time.Time) {
 		f.liveAt.Store(0)
 	case e == evConfirmed || e == evFreshLive || before != wayLive:
 		f.missing.reset()
+		f.canary.reset()
 		f.liveAt.Store(f.opts.Store.Now().UnixMicro())
 	}
 }
@@ -147,6 +151,7 @@ func (l *loop) apply(e event, now time.Time) {
 // reasons are the words for log and metric.
 var reasons = map[event]string{
 	evLate: "heartbeat_late", evMissing: "rows_missing", evSkipped: "rows_skipped", evReturned: "database_returned",
+	evCanaryLate: "canary_late",
 }
 
 // open begins with a fresh socket beside the current one.

@@ -16,17 +16,18 @@ const (
 type event uint8
 
 const (
-	evAccepted  event = iota // the server accepted the join
-	evConfirmed              // the server says that the subscription stands; it may say so again
-	evLost                   // the channel or its socket ended
-	evLate                   // the heartbeat is late
-	evMissing                // rows are missing and the channel brings nothing
-	evSkipped                // rows are missing while later ones come
-	evReturned               // the database reads again after an outage
-	evAged                   // the socket is old
-	evBrought                // a row came soon after its commit
-	evDue                    // a replacement may be tried
-	evFreshLive              // the fresh socket is live
+	evAccepted   event = iota // the server accepted the join
+	evConfirmed               // the server says that the subscription stands; it may say so again
+	evLost                    // the channel or its socket ended
+	evLate                    // the heartbeat is late
+	evMissing                 // rows are missing and the channel brings nothing
+	evSkipped                 // rows are missing while later ones come
+	evReturned                // the database reads again after an outage
+	evCanaryLate              // what the canary wrote does not come
+	evAged                    // the socket is old
+	evBrought                 // a row came soon after its commit
+	evDue                     // a replacement may be tried
+	evFreshLive               // the fresh socket is live
 )
 
 // action is what follows from a transition.
@@ -72,15 +73,16 @@ var transitions = map[situation]transition{
 	{wayJoined, evLost}:      {to: wayDialing},
 	{wayJoined, evFreshLive}: {to: wayLive, do: []action{actSwap, actCatchUp}},
 
-	{wayLive, evConfirmed}: {to: wayLive, do: []action{actCatchUp}},
-	{wayLive, evLost}:      {to: wayDialing},
-	{wayLive, evLate}:      {to: waySuspect, do: []action{actRead, actReplace}},
-	{wayLive, evMissing}:   {to: waySuspect, do: []action{actRead, actReplace}},
-	{wayLive, evSkipped}:   {when: whenBackedOff, to: waySuspect, do: []action{actDistrust, actRead, actReplace}},
-	{wayLive, evReturned}:  {to: waySuspect, do: []action{actRead, actReplace}},
-	{wayLive, evAged}:      {to: wayLive, do: []action{actReplace}},
-	{wayLive, evBrought}:   {to: wayLive, do: []action{actTrust}},
-	{wayLive, evFreshLive}: {to: wayLive, do: []action{actSwap, actCatchUp}},
+	{wayLive, evConfirmed}:  {to: wayLive, do: []action{actCatchUp}},
+	{wayLive, evLost}:       {to: wayDialing},
+	{wayLive, evLate}:       {to: waySuspect, do: []action{actRead, actReplace}},
+	{wayLive, evMissing}:    {to: waySuspect, do: []action{actRead, actReplace}},
+	{wayLive, evSkipped}:    {when: whenBackedOff, to: waySuspect, do: []action{actDistrust, actRead, actReplace}},
+	{wayLive, evReturned}:   {to: waySuspect, do: []action{actRead, actReplace}},
+	{wayLive, evCanaryLate}: {to: waySuspect, do: []action{actRead, actReplace}},
+	{wayLive, evAged}:       {to: wayLive, do: []action{actReplace}},
+	{wayLive, evBrought}:    {to: wayLive, do: []action{actTrust}},
+	{wayLive, evFreshLive}:  {to: wayLive, do: []action{actSwap, actCatchUp}},
 
 	{waySuspect, evConfirmed}: {to: waySuspect, do: []action{actRead}},
 	{waySuspect, evLost}:      {to: wayDialing},

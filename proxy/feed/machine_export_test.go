@@ -10,7 +10,7 @@ import (
 var (
 	StateNames = []string{"dialing", "joined", "live", "suspect"}
 	EventNames = []string{
-		"accepted", "confirmed", "lost", "late", "missing", "skipped", "returned", "aged", "brought", "due", "fresh live",
+		"accepted", "confirmed", "lost", "late", "missing", "skipped", "returned", "canary late", "aged", "brought", "due", "fresh live",
 	}
 	actionNames = []string{"replace", "swap", "drop fresh", "catch up", "read", "trust", "distrust"}
 )

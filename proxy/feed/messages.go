@@ -28,6 +28,10 @@ func quoteIdent(name string) string {
 // OnChange takes a change of the messages table into the hub, if it comes over the current socket. Two sockets at once would mix up the
 // order of commits, and a catch-up follows when one replaces the other.
 func (s *socket) OnChange(c realtime.Change) {
+	if s.canary != "" && c.Topic == s.canary {
+		s.feed.canary.onChange(s, c)
+		return
+	}
 	f := s.feed
 	f.arriving.Lock()
 	defer f.arriving.Unlock()

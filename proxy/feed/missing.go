@@ -80,8 +80,7 @@ func (m *missingRows) verdict(now time.Time, interval time.Duration) (e event, r
 	skipped, lasting := 0, false
 	for _, f := range m.found {
 		age := now.Sub(f.at)
-		behind := now.Sub(m.broughtAt) < settle && m.broughtAt.After(f.at) && m.commit.Before(f.database)
-		if age < settle || behind {
+		if age < settle || m.behind(now, f.at, f.database) {
 			continue
 		}
 		rows++
@@ -98,6 +97,18 @@ func (m *missingRows) verdict(now time.Time, interval time.Duration) (e event, r
 		return evSkipped, rows, true
 	}
 	return evMissing, rows, true
+}
+
+// behind reports whether the channel brings rows, but only such as were committed before a time, given on both clocks.
+func (m *missingRows) behind(now, at, database time.Time) bool {
+	return now.Sub(m.broughtAt) < settle && m.broughtAt.After(at) && m.commit.Before(database)
+}
+
+// compare says how the channel stands to a time, given on both clocks: behind it, or past it, having brought a row committed later.
+func (m *missingRows) compare(now, at, database time.Time) (behind, past bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.behind(now, at, database), m.commit.After(database)
 }
 
 func (m *missingRows) reset() {

@@ -30,11 +30,21 @@ type Control interface {
 	SessionDeleted(id string)
 	LinkChanged(id string, active bool)
 	LinkDeleted(id string)
+	// ControlMissed says that changes may have gone by: a channel on one of the tables has come up.
+	ControlMissed()
+}
+
+// Beats writes the canary table. *rest.Client implements it.
+type Beats interface {
+	WriteBeat(ctx context.Context, id string, at time.Time) error
+	DeleteBeat(ctx context.Context, id string) error
+	DeleteBeatsBefore(ctx context.Context, t time.Time) error
 }
 
 // Tables names what the feed listens to.
 type Tables struct {
 	Schema, Messages, Sessions, Links string
+	Canary                            string // "" for none
 	MessageColumns                    chat.Columns
 	SessionColumns, LinkColumns       chat.Columns
 }
@@ -50,6 +60,8 @@ type Options struct {
 	Tables   Tables
 	// Control may be nil: then there is no control socket.
 	Control Control
+	// Beats is required if Tables names a canary table.
+	Beats Beats
 	// OnState is told of each change of State; it must not block.
 	OnState func(state string)
 
@@ -65,6 +77,9 @@ type Options struct {
 func (o *Options) setDefaults() error {
 	if o.Store == nil || o.Tables.Messages == "" || o.Realtime.URL == "" {
 		return errors.New("new feed: Store, Tables and Realtime are required")
+	}
+	if o.Tables.Canary != "" && o.Beats == nil {
+		return errors.New("new feed: a canary table needs Beats")
 	}
 	for v, def := range map[*time.Duration]time.Duration{
 		&o.PollAfter: 2 * time.Second, &o.PollInterval: 2 * time.Second,

@@ -26,8 +26,9 @@ type node struct {
 // played is a socket: it opens nothing, and says what the test has it say.
 type played struct {
 	realtime.Handler
-	pending atomic.Int64 // of the heartbeat
-	running atomic.Bool
+	channels []realtime.ChannelSpec
+	pending  atomic.Int64 // of the heartbeat
+	running  atomic.Bool
 }
 
 func (p *played) Run(ctx context.Context) error {
@@ -94,7 +95,7 @@ func newFeed(t *testing.T, d *database, logs io.Writer, change ...func(*feed.Opt
 	n.PlaySockets(func(o realtime.Options) feed.Wire {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		p := &played{Handler: o.Handler}
+		p := &played{Handler: o.Handler, channels: o.Channels}
 		n.sockets = append(n.sockets, p)
 		return p
 	})

@@ -12,7 +12,7 @@ import (
 	"github.com/agentopia/realtime-proxy/supabase/realtime"
 )
 
-// wire is a *realtime.Client with one channel.
+// wire is a *realtime.Client.
 type wire interface {
 	Run(ctx context.Context) error
 	RTT() time.Duration
@@ -22,11 +22,14 @@ type wire interface {
 // socket is one client of the messages table: the current one or, while it is to be replaced, a fresh one beside it. Only
 // the current one feeds the hub.
 type socket struct {
-	feed *Feed
-	wire wire
-	stop context.CancelFunc // owned by the loop, nil before start
+	feed   *Feed
+	wire   wire
+	canary string             // topic of the canary's channel, "" for none
+	stop   context.CancelFunc // owned by the loop, nil before start
 	// freshAt is when a row last came soon after its commit, in nanoseconds since 1970.
 	freshAt atomic.Int64
+	// canaryRound is a number for the last confirmation of the canary's channel, 0 while it is not live.
+	canaryRound atomic.Uint64
 
 	explained string // what a person was last told to do; owned by the wire
 
@@ -37,8 +40,8 @@ type socket struct {
 	reported        bool
 }
 
-// newSocket makes a socket with the one table-wide binding of the messages table. Other bindings have sockets of their own, because a
-// refused join freezes its socket for five seconds.
+// newSocket makes a socket with the one table-wide binding of the messages table, and the canary's channel behind it. The control
+// channels have a socket of their own, because a refused join freezes its socket for five seconds and is tried again; the canary's is not.
 func (f *Feed) newSocket() (*socket, error) {
 	s := &socket{feed: f}
 	o := f.opts.Realtime
@@ -48,6 +51,10 @@ func (f *Feed) newSocket() (*socket, error) {
 		Topic:    randomTopic("messages"),
 		Bindings: []realtime.Binding{{Event: "*", Schema: t.Schema, Table: t.Messages}},
 	}}
+	if f.canary != nil {
+		s.canary = randomTopic("canary")
+		o.Channels = append(o.Channels, f.canary.spec(s.canary))
+	}
 	o.Handler = s
 	o.Logger = f.opts.Logger.With("socket", "messages")
 	var err error
@@ -60,6 +67,10 @@ func newClient(o realtime.Options) (wire, error) { return realtime.New(o) }
 // OnStatus follows the channel. Every confirmation of the subscription, also a repeated one, owes a catch-up: the server may have
 // dropped changes before it.
 func (s *socket) OnStatus(status realtime.Status) {
+	if s.canary != "" && status.Topic == s.canary {
+		s.feed.canary.onStatus(s, status)
+		return
+	}
 	if planted == "trust the join reply" {
 		switch status.State {
 		case realtime.StateJoined:

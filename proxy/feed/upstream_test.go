@@ -65,11 +65,16 @@ type upstream struct {
 	who      standin.FixtureSession
 	agent    string
 	rows     int // said so far
+	stop     func()
 	registry *prometheus.Registry
 }
 
 // withUpstream runs test in a bubble with a stand-in that takes its time as real servers do.
 func withUpstream(t *testing.T, change func(*feed.Options), test func(t *testing.T, u *upstream)) {
+	withPrepared(t, func(*standin.Server) {}, change, test)
+}
+
+func withPrepared(t *testing.T, prepare func(*standin.Server), change func(*feed.Options), test func(t *testing.T, u *upstream)) {
 	synctest.Test(t, func(t *testing.T) {
 		up, err := standin.New(standin.Options{
 			PollInterval: 260 * time.Millisecond, SubscribeDelay: 5 * time.Millisecond,
@@ -78,16 +83,18 @@ func withUpstream(t *testing.T, change func(*feed.Options), test func(t *testing
 		require.NoError(t, err)
 		fixture, err := up.Seed()
 		require.NoError(t, err)
+		prepare(up)
 		l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 		server := &http.Server{Handler: up.Handler(), ReadHeaderTimeout: time.Minute}
 		var wg sync.WaitGroup
 		wg.Go(func() { assert.ErrorIs(t, server.Serve(l), http.ErrServerClosed) })
 		transport := &http.Transport{DialContext: l.dial}
-		store, err := rest.New(rest.Options{URL: "http://upstream.test", Key: up.ServiceKey(), Transport: transport})
+		names := rest.DefaultNames()
+		names.Canary = canaryTable
+		store, err := rest.New(rest.Options{URL: "http://upstream.test", Key: up.ServiceKey(), Transport: transport, Names: names})
 		require.NoError(t, err)
 		signer, err := chat.NewSigner([]byte("a key of the tests, long enough"))
 		require.NoError(t, err)
-		names := rest.DefaultNames()
 		o := feed.Options{
 			Store: store, Hub: chat.Options{Signer: signer, Epoch: 1},
 			Tables: feed.Tables{
@@ -105,10 +112,15 @@ func withUpstream(t *testing.T, change func(*feed.Options), test func(t *testing
 		f, err := feed.New(o)
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
-		wg.Go(func() { assert.NoError(t, f.Run(ctx)) })
-		u := &upstream{Feed: f, t: t, standin: up, who: fixture.Visitor, agent: fixture.AgentID, registry: registry}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			assert.NoError(t, f.Run(ctx))
+		}()
+		stop := func() { cancel(); <-ended }
+		u := &upstream{Feed: f, stop: stop, t: t, standin: up, who: fixture.Visitor, agent: fixture.AgentID, registry: registry}
 		test(t, u)
-		cancel()
+		stop()
 		up.Close()
 		transport.CloseIdleConnections()
 		require.NoError(t, server.Close())

@@ -16,7 +16,7 @@ type channel struct {
 	state     State
 	joinRef   phoenix.Ref // of the current join; null while none is wanted
 	deadline  time.Time   // of joining and of joined; zero = none
-	retryAt   time.Time   // of errored: when to join again
+	retryAt   time.Time   // of errored: when to join again; zero = not on this socket
 	liveSince time.Time   // zero unless live
 	backoff   backoff
 	lastWords string // system error that announces a phx_close

@@ -333,3 +333,42 @@ func TestSubscribeErrorsAreClassified(t *testing.T) {
 	assert.False(t, realtime.Temporary(nil))
 	assert.False(t, realtime.IsConfiguration(nil))
 }
+
+func TestARefusedOptionalChannelIsLeftAloneUntilTheNextSocket(t *testing.T) {
+	optional := func(o *realtime.Options) {
+		twoChannels(o)
+		o.Channels[1].Optional = true
+	}
+	for name, refuse := range map[string]func(p *peer, join phoenix.Message){
+		"join": func(p *peer, join phoenix.Message) {
+			p.refuse(join, "InitializingProjectConnection: Connecting to the project database")
+		},
+		"bindings": func(p *peer, join phoenix.Message) {
+			p.ok(join)
+			p.system(join, phoenix.ExtensionPostgresChanges, phoenix.StatusError, unpublished)
+			p.expect(phoenix.EventLeave, topicB)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothVersions(t, optional, func(f *fixture) {
+				p := f.srv.accept()
+				p.bring(topicA)
+				refuse(p, p.expect(phoenix.EventJoin, topicB))
+				time.Sleep(time.Hour)
+				assert.Empty(t, p.in, "no further join")
+				p.close(1012)
+				next := f.srv.accept()
+				next.bring(topicA)
+				next.bring(topicB)
+			})
+		})
+	}
+}
+
+func TestAnOptionalChannelThatEndsIsJoinedAgain(t *testing.T) {
+	bothVersions(t, func(o *realtime.Options) { o.Channels[0].Optional = true }, func(f *fixture) {
+		p, join := f.live()
+		p.send(phoenix.ChannelError(join.JoinRef, topicA))
+		p.expect(phoenix.EventJoin, topicA)
+	})
+}

@@ -43,13 +43,24 @@ func (s *conn) fail(ch *channel, err error, now time.Time) {
 		ch.backoff.reset()
 	}
 	ch.joinRef, ch.deadline, ch.liveSince = phoenix.Ref{}, time.Time{}, time.Time{}
-	wait := s.retryIn(ch, err)
-	ch.retryAt = now.Add(wait)
-	s.c.log.Warn("channel failed", "topic", ch.spec.Topic, "err", err, "retry_in", wait)
+	if ch.spec.Optional && final(err) {
+		ch.retryAt = time.Time{}
+		s.c.log.Warn("optional channel refused", "topic", ch.spec.Topic, "err", err)
+	} else {
+		wait := s.retryIn(ch, err)
+		ch.retryAt = now.Add(wait)
+		s.c.log.Warn("channel failed", "topic", ch.spec.Topic, "err", err, "retry_in", wait)
+	}
 	s.c.report(ch, StateErrored, err)
 	if !s.anyLive() {
 		s.liveSince = time.Time{}
 	}
+}
+
+// final reports whether an optional channel is given up for it.
+func final(err error) bool {
+	_, join := errors.AsType[*JoinError](err)
+	return join || IsConfiguration(err)
 }
 
 func (s *conn) retryIn(ch *channel, err error) time.Duration {

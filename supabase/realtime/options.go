@@ -28,6 +28,9 @@ type ChannelSpec struct {
 	Topic    string // wire topic with its "realtime:" prefix, best used by nobody else
 	Private  bool   // row level security of realtime.messages applies
 	Bindings []Binding
+	// Optional says that the other channels of the socket matter more. A refusal that waiting does not cure, and any refusal of the join
+	// itself, which freezes the socket for five seconds, is then final: the channel is not joined again before the next socket.
+	Optional bool
 }
 
 // Options configures a Client. URL, Key, Channels and Handler are required.

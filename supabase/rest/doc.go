@@ -42,6 +42,8 @@
 //	PATCH /temporary_chat_sessions   id=eq.X [status=eq.active] select=id; Prefer: return=representation
 //	PATCH /conversation_sessions     id=eq.X status=eq.active user_id=is.null select=id; Prefer: return=representation
 //	GET   /chat_messages_v2          limit=1 select=id
+//	POST  /(canary table)            on_conflict=id; Prefer: resolution=merge-duplicates,return=minimal
+//	DELETE /(canary table)           id=eq.X or beat=lt.T; Prefer: return=minimal
 //
 // Operators: eq, in, gt, gte, lt, lte, is.null, and, or, order, limit, and JSON paths with -> and ->>.
 package rest

@@ -17,6 +17,7 @@ type Names struct {
 	ConversationSessions Table
 	Agents               Table
 	ValidateSession      string // function, called with the single argument p_session_token
+	Canary               string // table of the beats, with the columns id and beat; "" for none, and has no default
 }
 
 // Table is the actual name of a table and of those columns that are named differently from the canonical name.
@@ -75,6 +76,9 @@ func (n Names) validate() error {
 	}
 	check("schema", n.Schema)
 	check("function", n.ValidateSession)
+	if n.Canary != "" {
+		check("table", n.Canary)
+	}
 	for _, t := range []Table{n.Messages, n.Sessions, n.Links, n.ConversationSessions, n.Agents} {
 		check("table", t.Name)
 		for canonical, actual := range t.Columns {

@@ -170,7 +170,7 @@ func TestUnknownChoicesAreRefused(t *testing.T) {
 func TestEveryFileBelongsToSomeProfile(t *testing.T) {
 	used := map[string]bool{}
 	for _, p := range []stack.Profile{
-		{Strict: true, Relaxed: true, OpenVault: true, Rows: true},
+		{Strict: true, Relaxed: true, OpenVault: true, Rows: true, Canary: true},
 		{Publication: stack.PublicationNone, BrokenEnd: true, Counters: true, Validate: stack.VariantA},
 		{Publication: stack.PublicationMessages, Validate: stack.VariantD},
 		{Validate: stack.VariantEBroken}, {Validate: stack.VariantMissing},

@@ -34,6 +34,7 @@ type Profile struct {
 	Relaxed     bool        // content of any shape
 	OpenVault   bool        // vault_decrypt without the role check
 	Publication Publication // default PublicationAll
+	Canary      bool        // the canary table, published beside the others
 	Validate    Variant     // default VariantE
 	BrokenEnd   bool        // end_temp_chat_session as deployed, fails with 42883
 	Counters    bool        // check_temp_chat_rate_limit in its first form
@@ -70,6 +71,7 @@ func (p Profile) Files() ([]string, error) {
 		{true, "30_triggers.sql"},
 		{true, "40_rls.sql"},
 		{true, "50_publication_" + string(p.Publication) + ".sql"},
+		{p.Canary, "51_canary.sql"},
 		{p.Validate != VariantMissing, "60_validate_" + string(p.Validate) + ".sql"},
 		{true, "61_create_session.sql"},
 		{!p.BrokenEnd, "62_end_session.sql"},
