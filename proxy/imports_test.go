@@ -17,6 +17,7 @@ const module = "github.com/agentopia/realtime-proxy/"
 // mayImport says which packages of the module each package may import. A package that is not named may import none.
 var mayImport = map[string][]string{
 	"cmd/realtime-proxy": {"config", "proxy", "proxy/chat", "supabase/phoenix", "supabase/rest", "supabase/standin"},
+	"cmd/realtime-bench": {"supabase/standin"},
 	"supabase/realtime":  {"supabase/phoenix"},
 	"supabase/standin":   {"supabase/phoenix"},
 	// Tests only.

@@ -40,5 +40,5 @@ func discreet(next http.Handler) http.Handler {
 
 func isShortest(p string) bool {
 	clean := path.Clean(p)
-	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/")
+	return strings.HasPrefix(p, "/") && (p == clean || clean != "/" && p == clean+"/")
 }

@@ -39,6 +39,7 @@ func TestEveryCommandOfTheReadmeIsAccountedFor(t *testing.T) {
 		"VITE_SUPABASE_URL=":               "a setting of the page",
 		"go test ./... -timeout":           ".ci/run",
 		"npm --prefix testdata/e2e ci":     ".ci/run",
+		"go run ./cmd/realtime-bench":      "TestAttackedProxyKeepsItsPromises, a small version",
 		"go test ./... -run '^TestLive$'":  "TestLiveSuiteOnRealParts, and the workflow with supabase start",
 	}
 	used := make(map[string]bool)

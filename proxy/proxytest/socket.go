@@ -29,6 +29,7 @@ type Frame struct {
 // Dial opens a WebSocket without authenticating.
 func (v *Visitor) Dial(ctx context.Context, path string) (*Socket, error) {
 	dialer := *websocket.DefaultDialer
+	dialer.TLSClientConfig = v.TLS
 	if v.Dialer != nil {
 		dialer.NetDialContext, dialer.Proxy = v.Dialer, nil
 	}

@@ -3,6 +3,7 @@ package proxytest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,8 @@ type Visitor struct {
 	Client *http.Client
 	// Dialer opens the connections of WebSockets; nil is the network.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLS is for the WebSockets of an https Base; nil trusts what the machine trusts.
+	TLS *tls.Config
 }
 
 func (v *Visitor) client() *http.Client {

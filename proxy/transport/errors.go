@@ -71,8 +71,9 @@ func asRefusal(err error) *chat.Refusal {
 	}
 }
 
+// logRefusal names the route, not the path: a path that is not served may hold a token, as the pages of links do.
 func (s *Server) logRefusal(ctx context.Context, ref *chat.Refusal, r *http.Request) {
-	attrs := []slog.Attr{slog.String("path", r.URL.Path), slog.Int("status", ref.Status), slog.String("reason", ref.Code)}
+	attrs := []slog.Attr{slog.String("route", r.Pattern), slog.Int("status", ref.Status), slog.String("reason", ref.Code)}
 	if id := requestID(ctx); id != "" {
 		attrs = append(attrs, slog.String("request_id", id))
 	}
@@ -85,7 +86,7 @@ func (s *Server) logRefusal(ctx context.Context, ref *chat.Refusal, r *http.Requ
 // refusalLevel: a visitor's fault, a state that passes, or a fault of the proxy.
 func refusalLevel(ref *chat.Refusal) slog.Level {
 	switch {
-	case ref.Status < http.StatusInternalServerError:
+	case ref.Status < http.StatusInternalServerError, ref.Quiet:
 		return slog.LevelDebug
 	case ref.Status == http.StatusInternalServerError:
 		return slog.LevelError

@@ -15,13 +15,12 @@ const subscribedText = "Subscribed to PostgreSQL"
 
 // frontJoin is what a join asks for. It is not changed after the join.
 type frontJoin struct {
-	ack, self  bool // of broadcasts
-	presence   bool
-	private    bool
-	legacy     bool // the topic itself names schema, table and filter
-	bindings   []*frontBinding
-	problem    string // why there will be no changes, in the words of the real server
-	accessKeys []frontKey
+	ack, self bool // of broadcasts
+	presence  bool
+	private   bool
+	legacy    bool // the topic itself names schema, table and filter
+	bindings  []*frontBinding
+	problem   string // why there will be no changes, in the words of the real server
 }
 
 func (j *frontJoin) wantsChanges() bool { return len(j.bindings) > 0 && j.problem == "" }

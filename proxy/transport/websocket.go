@@ -220,6 +220,7 @@ func (k *socket) lost(err error) {
 	case isClose || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
 		k.stream.because(chat.Gone)
 	default:
-		k.stream.because(chat.BadMessage) // a protocol error, which the library has answered
+		k.sink.answer(websocket.CloseProtocolError) // unless the library has, which does not wait for long
+		k.stream.endNow(chat.BadMessage, nil)
 	}
 }
