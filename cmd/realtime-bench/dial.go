@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const dialTimeout = 10 * time.Second
+
+// source is a local address from which visitors come. All of 127.0.0.0/8 is this machine.
+type source struct {
+	dialer net.Dialer
+	client *http.Client // keeps connections
+	socket websocket.Dialer
+}
+
+// newSource is address n of those that begin with 127.second.
+func newSource(second byte, n int) *source {
+	addr := netip.AddrFrom4([4]byte{127, second, byte(n / 250), byte(n%250 + 1)})
+	s := &source{dialer: net.Dialer{Timeout: dialTimeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0))}}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		return s.dialer.DialContext(ctx, network, address)
+	}
+	s.client = &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 4}, Timeout: 30 * time.Second}
+	s.socket = websocket.Dialer{NetDialContext: dial, HandshakeTimeout: dialTimeout, ReadBufferSize: 1024, WriteBufferSize: 1024}
+	return s
+}
+
+func newSources(second byte, n int) []*source {
+	sources := make([]*source, n)
+	for i := range sources {
+		sources[i] = newSource(second, i)
+	}
+	return sources
+}
+
+func closeIdle(sources []*source) {
+	for _, s := range sources {
+		s.client.CloseIdleConnections()
+	}
+}
