@@ -115,6 +115,15 @@ func FuzzJudge(f *testing.F) {
 		f.Add(placeholders.Replace(text), byte(16), byte(9))
 		f.Add(placeholders.Replace(text), byte(32+1), byte(32|9))
 	}
+	for _, sender := range []string{`null`, `"A"`, `"B"`} {
+		for _, role := range []string{"user", "assistant", "system", "developer"} {
+			text := placeholders.Replace(`{"id":"x","conversation_id":"C1","session_id":"rnd","role":"` + role + `","sender_user_id":null,` +
+				`"sender_agent_id":` + sender + `,"content":"hi","created_at":"2026-03-02T10:00:00Z"}`)
+			for _, scopes := range []byte{1 | 8, 1 | 2 | 8, 16, 16 | 32} {
+				f.Add(text, byte(0), scopes)
+			}
+		}
+	}
 	f.Add(placeholders.Replace(`{"id":"x","conversation_id":"C1","session_id":"CS","role":"assistant","sender_user_id":null,"sender_agent_id":"A",`+
 		`"content":{"type":"text","text":"hi","metadata":{"Temp_Session_ID":"S-other","x":1e999}},"created_at":"2026-03-02T10:00:00Z"}`), byte(0), byte(3))
 	f.Fuzz(func(t *testing.T, record string, who, scopes byte) {

@@ -246,3 +246,43 @@ func TestRuleHidesARowWhoseColumnsAreNotAllKnown(t *testing.T) {
 		assert.Empty(t, shown(t, rule, visitorS(), row, isolatedScope()))
 	}
 }
+
+func TestUntaggedRowIsShownByTheScopeRuleThatFitsItOnly(t *testing.T) {
+	row := func(session, agent, role string) string {
+		return fmt.Sprintf(`{"id":"f1","conversation_id":"C1","session_id":%s,"role":%q,"sender_user_id":null,"sender_agent_id":%s,`+
+			`"content":{"type":"text","text":"hi","metadata":{"is_anonymous_user":true}},"created_at":"2026-03-02T10:00:00Z"}`, session, role, agent)
+	}
+	alone := isolatedScope()
+	crowded := isolatedScope()
+	crowded.Sessions = append(crowded.Sessions, chat.SessionRef{ID: idSOther, ConversationSessionID: idCSO})
+	owned := isolatedScope()
+	owned.Anonymous = nil
+	sessionless := visitorS()
+	sessionless.ConversationSessionID = ""
+
+	// A row waits for a reading only when one could show it.
+	tests := []struct {
+		name                          string
+		who                           *chat.Visitor
+		row                           string
+		unread, alone, crowded, owned string
+	}{
+		{"the agent's, under another session", visitorS(), row(`"rnd"`, `"A"`, "assistant"), "?", "assistant", "", "assistant"},
+		{"the agent's, under S's", visitorS(), row(`"CS"`, `"A"`, "assistant"), "?", "assistant", "assistant", "assistant"},
+		{"the agent's as a user, under another session", visitorS(), row(`"rnd"`, `"A"`, "user"), "", "", "", ""},
+		{"the agent's as a user, under S's", visitorS(), row(`"CS"`, `"A"`, "user"), "?", "assistant", "assistant", ""},
+		{"a visitor's, under another session", visitorS(), row(`"rnd"`, `null`, "system"), "", "", "", ""},
+		{"a visitor's, under S's", visitorS(), row(`"CS"`, `null`, "system"), "?", "user", "user", ""},
+		{"a visitor's, under none", visitorS(), row(`null`, `null`, "system"), "", "", "", ""},
+		{"a visitor's, under none, as S's", sessionless, row(`null`, `null`, "system"), "", "", "", ""},
+		{"the agent's, under none, as S's", sessionless, row(`null`, `"A"`, "assistant"), "?", "assistant", "", "assistant"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := decodeExample(t, tt.row)
+			for scope, want := range map[*chat.Scope]string{nil: tt.unread, alone: tt.alone, crowded: tt.crowded, owned: tt.owned} {
+				assert.Equal(t, want, shown(t, chat.Rule{}, tt.who, r, scope), "%v", scope)
+			}
+		})
+	}
+}
