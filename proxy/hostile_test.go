@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentopia/realtime-proxy/proxy"
+	"github.com/agentopia/realtime-proxy/proxy/proxytest"
 	"github.com/agentopia/realtime-proxy/supabase/standin"
 )
 
@@ -225,14 +226,32 @@ func TestVisitorKeepsHisPlaceBesideAFloodOfTokens(t *testing.T) {
 	stay := watch(t, w.ctx, n.visitor(w.fixture.Visitor))
 	flood(t, w.ctx, n, 200)
 
-	newcomer := watch(t, w.ctx, n.visitor(w.fixture.Shared))
-	newcomer.Close()
+	require.True(t, comesIn(t, w.ctx, n.visitor(w.fixture.Shared)), "a newcomer waits, and gets a turn")
 	reply, err := n.visitor(w.fixture.Visitor).Send(w.ctx, "I am still here", "")
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, reply.Status, reply.Body)
 	m, err := stay.Message()
 	require.NoError(t, err)
 	assert.Equal(t, "I am still here", m.Content)
+}
+
+// comesIn reports whether a visitor who is told to come back later, and does, gets a stream within a minute.
+func comesIn(t *testing.T, ctx context.Context, v *proxytest.Visitor) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for ctx.Err() == nil {
+		events, err := v.Events(ctx, proxytest.EventsOptions{})
+		if err != nil {
+			continue
+		}
+		_, err = events.Until("connected")
+		events.Close()
+		if err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // flood brings unknown tokens from as many addresses until the test ends. It returns when some have come to no turn.
