@@ -2,9 +2,9 @@ package session_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,7 +47,18 @@ func TestTicketLivesToTheSecondWheneverItIsMinted(t *testing.T) {
 				g := f.grant(1)
 				url, _, err := f.URLTicket(g)
 				require.NoError(t, err)
-				assert.Equal(t, minted.Add(c.back), g.TicketExpires)
+				require.Equal(t, minted.Add(c.back), g.TicketExpires)
+				s, err := session.NewSealer([]byte(formSecret))
+				require.NoError(t, err)
+				for ticket, want := range map[chat.Token]session.Claims{
+					g.Ticket: {Kind: 2, Session: sessionID(1), Token: token(1), Issued: g.TicketExpires.Add(-130 * time.Minute), Life: 130 * time.Minute},
+					url:      {Kind: 1, Session: sessionID(1), Token: token(1), Issued: minted.Add(c.url - 2*time.Minute), Life: 2 * time.Minute},
+				} {
+					got, err := s.Open(ticket)
+					require.NoError(t, err)
+					got.Issued = got.Issued.In(want.Issued.Location())
+					assert.Equal(t, want, got)
+				}
 				wait(c.url - 1)
 				_, err = f.byTicket(url)
 				require.NoError(t, err)
@@ -196,6 +207,7 @@ func TestRefusedForNowAreToldToComeBackAtDifferentTimes(t *testing.T) {
 			_, err := f.byToken(1)
 			refusal := requireRefusal(t, err, 503)
 			require.ErrorIs(t, refusal, errDown)
+			require.False(t, refusal.Quiet)
 			if least == 0 || refusal.RetryAfter < least {
 				least = refusal.RetryAfter
 			}
@@ -203,91 +215,6 @@ func TestRefusedForNowAreToldToComeBackAtDifferentTimes(t *testing.T) {
 		}
 		assert.Less(t, least, 2*time.Second)
 		assert.Greater(t, most, 4*time.Second)
-	})
-}
-
-// gone counts the errors, which have to be the refusal of an ended session.
-func gone(t *testing.T, errs []error) (n int) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			requireRefusal(t, err, 410)
-			n++
-		}
-	}
-	return n
-}
-
-func TestCachesHoldAsManyAsTold(t *testing.T) {
-	sized := func(n int) func(*session.Options) { return func(o *session.Options) { o.CacheSize = n } }
-	grantAll := func(f *fixture) (validations, sessionReads int) {
-		for n := 1; n <= 3; n++ {
-			f.grant(n)
-		}
-		validations, sessionReads, _ = f.store.counts()
-		return validations, sessionReads
-	}
-	t.Run("three of three are known", func(t *testing.T) {
-		inBubble(t, 3, func(t *testing.T, f *fixture) {
-			validations, sessionReads := grantAll(f)
-			again, readAgain := grantAll(f)
-			assert.Equal(t, []int{validations, sessionReads}, []int{again, readAgain})
-		}, sized(3))
-	})
-	t.Run("the third of two is not", func(t *testing.T) {
-		inBubble(t, 3, func(t *testing.T, f *fixture) {
-			validations, sessionReads := grantAll(f)
-			again, readAgain := grantAll(f)
-			assert.Equal(t, []int{validations + 3, sessionReads + 3}, []int{again, readAgain})
-		}, sized(2))
-	})
-	for size, want := range map[int]int{3: 3, 2: 2} {
-		t.Run(fmt.Sprintf("%d endings of three", size), func(t *testing.T) {
-			inBubble(t, 3, func(t *testing.T, f *fixture) {
-				tickets := []chat.Token{f.grant(1).Ticket, f.grant(2).Ticket, f.grant(3).Ticket}
-				for n := 1; n <= 3; n++ {
-					f.SessionDeleted(sessionID(n))
-				}
-				assert.Equal(t, want, gone(t, each(3, func(i int) error { _, err := f.byTicket(tickets[i]); return err })))
-			}, sized(size))
-		})
-		t.Run(fmt.Sprintf("%d dead links of three", size), func(t *testing.T) {
-			inBubble(t, 3, func(t *testing.T, f *fixture) {
-				slow := make(chan struct{})
-				f.store.change(func(s *fakeStore) { s.LinksFunc = slowLinks(f.store, slow) })
-				answers := make(chan []error)
-				go func() {
-					answers <- each(3, func(i int) error { _, err := f.byToken(i + 1); return err })
-				}()
-				wait(time.Second)
-				for n := 1; n <= 3; n++ {
-					f.LinkDeleted(linkID(n))
-				}
-				close(slow)
-				assert.Equal(t, want, gone(t, <-answers))
-			}, sized(size))
-		})
-	}
-	t.Run("names of agents", func(t *testing.T) {
-		for size, want := range map[int]int{2: 2, 1: 4} {
-			inBubble(t, 2, func(t *testing.T, f *fixture) {
-				f.store.change(func(s *fakeStore) {
-					s.agents[agentID(2)] = "Bob"
-					for n := 1; n <= 2; n++ {
-						v := s.tokens[token(n).Reveal()]
-						v.AgentName = ""
-						s.tokens[token(n).Reveal()] = v
-					}
-				})
-				f.store.editLink(2, func(l *rest.Link) { l.AgentID = agentID(2) })
-				for range 2 {
-					assert.Equal(t, "Ada", f.grant(1).Visitor.AgentName)
-					assert.Equal(t, "Bob", f.grant(2).Visitor.AgentName)
-					wait(2 * time.Minute)
-				}
-				assert.Equal(t, want, f.store.agentReads)
-			}, sized(size))
-		}
 	})
 }
 
@@ -303,4 +230,84 @@ func TestLogLinesNameTheirComponent(t *testing.T) {
 			assert.Contains(t, line, "component=session")
 		}
 	})
+}
+
+func TestEndingWhileAnotherIsToldIsToldRightAfter(t *testing.T) {
+	var telling chan struct{}
+	var told chan string
+	inBubble(t, 2, func(t *testing.T, f *fixture) {
+		defer f.track(1)()
+		defer f.track(2)()
+		f.SessionDeleted(sessionID(1))
+		synctest.Wait()
+		f.SessionDeleted(sessionID(2))
+		close(telling)
+		synctest.Wait()
+		require.Len(t, told, 2)
+		assert.Equal(t, []string{sessionID(1), sessionID(2)}, []string{<-told, <-told})
+	}, func(o *session.Options) {
+		telling, told = make(chan struct{}), make(chan string, 4)
+		o.OnEnd = func(v *chat.Visitor, _ session.Ending) { told <- v.SessionID; <-telling }
+	})
+}
+
+func TestSessionThatIsToBeReadWhileOthersAreIsReadRightAfter(t *testing.T) {
+	cases := map[string]func(f *fixture, n int){
+		"a change without a status": func(f *fixture, n int) { f.SessionChanged(sessionID(n), "", "", time.Time{}) },
+		"changes that were missed":  func(f *fixture, _ int) { f.ControlMissed() },
+	}
+	for name, happens := range cases {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 2, func(t *testing.T, f *fixture) {
+				defer f.track(1)()
+				defer f.track(2)()
+				wait(20 * time.Second)
+				slow := make(chan struct{})
+				f.store.change(func(s *fakeStore) { s.SessionsFunc = slowSessions(s, slow) })
+				happens(f, 1)
+				synctest.Wait()
+				f.store.editSession(2, ended)
+				happens(f, 2)
+				require.Empty(t, f.ended())
+				close(slow)
+				wait(time.Second)
+				require.Len(t, f.ended(), 1)
+				assert.Equal(t, sessionID(2), f.ended()[0].SessionID)
+			})
+		})
+	}
+}
+
+// slowSessions is slowLinks for sessions.
+func slowSessions(s *fakeStore, slow <-chan struct{}) func(context.Context, []string) ([]rest.Session, error) {
+	return func(_ context.Context, ids []string) ([]rest.Session, error) {
+		s.mu.Lock()
+		rows := pick(s.sessions, ids)
+		s.mu.Unlock()
+		<-slow
+		return rows, nil
+	}
+}
+
+func TestRunReturnsAfterItsReads(t *testing.T) {
+	cases := map[string]func(f *fixture){
+		"of one":       func(f *fixture) { f.SessionChanged(sessionID(1), "", "", time.Time{}) },
+		"of all there": func(f *fixture) { f.ControlMissed() },
+	}
+	for name, happens := range cases {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1, func(t *testing.T, f *fixture) {
+				defer f.track(1)()
+				wait(5 * time.Second)
+				slow := make(chan struct{})
+				f.store.change(func(s *fakeStore) { s.SessionsFunc = slowSessions(s, slow) })
+				happens(f)
+				synctest.Wait()
+				f.stop()
+				synctest.Wait()
+				assert.Empty(t, f.stopped, "a read goes on")
+				close(slow)
+			})
+		})
+	}
 }

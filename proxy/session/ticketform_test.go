@@ -136,7 +136,14 @@ func TestSealedTextIsATicketOnlyInItsForm(t *testing.T) {
 	text := sealedText(t, good, "t1.")
 	last := strings.IndexByte(base64url, text[len(text)-1])
 	require.Zero(t, last%4, "71 bytes leave two bits of the last character")
+	whole := sealedText(t, ticketContent(1, 2, "77", 17, packed), "t1.") // 57 bytes: no character is left over
+	_, err = s.Open(chat.Token(whole))
+	require.NoError(t, err)
 	texts := map[string]string{
+		"padding behind":           whole + "=",
+		"a blank behind":           whole + " ",
+		"another character behind": whole + "A",
+		"four characters behind":   whole + "AAAA",
 		"another prefix":           "t2." + text[3:],
 		"no prefix":                text[3:],
 		"sealed for something":     sealedText(t, good, ""),

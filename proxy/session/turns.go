@@ -23,7 +23,7 @@ const (
 	// What sets a token back in the order of those who wait. A few unproved tokens put an address behind all who have none.
 	blamePenalty    = time.Second
 	maxBlame        = 60
-	strangerPenalty = 500 * time.Millisecond
+	strangerPenalty = 2 * time.Second
 	knownBonus      = time.Hour
 )
 
