@@ -36,7 +36,7 @@ func (t *trial) ordinary(e *entry, g *grant) bool {
 	case g.at-t.createdAt(g) > 300*time.Millisecond, t.createdAt(g) > g.at:
 		return false
 	}
-	return !t.stalled(g.at-time.Second, e.at) && !t.joinedNear(g.at-rereading, e.at)
+	return !t.stalled(g.at-time.Second, e.at)
 }
 
 // toldLive says that the stream was told live from before a row's commit until it came, and that nothing dropped rows in silence.
@@ -58,7 +58,7 @@ func (t *trial) toldLive(e *entry, g *grant) bool {
 			state = s.state
 		}
 	}
-	return state == "live" && !t.r.s.silent(from, e.at)
+	return state == "live" && !t.r.s.silent(from, e.at) && !t.joinedNear(g.at-rereading, e.at)
 }
 
 // silent reports whether a channel that counts as live may have brought less than it should between two times.
@@ -105,7 +105,7 @@ func (t *trial) overtaken(i int) *entry {
 			begun = s.at
 		}
 	}
-	if begun < 0 || !t.r.s.lostOnly(begun, e.at) {
+	if begun < 0 || !t.r.s.lostOnly(begun, e.at) || t.joinedNear(begun-time.Second, e.at) {
 		return nil
 	}
 	for j := i - 1; j >= 0 && t.log[j].at > begun; j-- {
