@@ -123,7 +123,7 @@ func (g *generator) writes() {
 // chatter makes rows come one by one while channels are joined anew and catch up.
 func (g *generator) chatter() {
 	for _, st := range g.s.Steps {
-		if st.Do != dropSockets && st.Do != closeSockets || g.chance(0.55) {
+		if st.Do != dropSockets && st.Do != closeSockets || g.chance(0.4) {
 			continue
 		}
 		for at := st.At; at < st.At+2*time.Second; at += g.seconds(0.02, 0.06) {
