@@ -123,10 +123,10 @@ func (g *generator) writes() {
 // chatter makes rows come one by one while channels are joined anew and catch up.
 func (g *generator) chatter() {
 	for _, st := range g.s.Steps {
-		if st.Do != dropSockets && st.Do != closeSockets || g.chance(0.4) {
+		if st.Do != dropSockets && st.Do != closeSockets {
 			continue
 		}
-		for at := st.At; at < st.At+2*time.Second; at += g.seconds(0.02, 0.06) {
+		for at := st.At; at < st.At+3*time.Second; at += g.seconds(0.02, 0.06) {
 			w := writePlan{Begin: at, Commit: at + g.seconds(0, 0.01)}
 			w.Statements = append(w.Statements, g.statement(&w))
 			if w.Commit < g.s.Length {
