@@ -19,7 +19,9 @@ type Attachment struct {
 	cursor     *cursor
 	pos        position
 	exact      bool
-	seq        uint64
+	// apart says that the visitor's cursors must tell more than the class's.
+	apart bool
+	seq   uint64
 	// owed is the created_at (microseconds) of the oldest row that the backlog left to the sequence: until that is written, no
 	// cursor may reach past it.
 	owed    int64
@@ -139,10 +141,11 @@ func (a *Attachment) resumeLocked() (since time.Time, read bool) {
 	if a.cursor.epoch == cl.epoch && a.cursor.seq <= cl.seq {
 		if _, whole := cl.window.after(a.cursor.seq, cl.seq, 1); whole {
 			a.seq, a.exact = a.cursor.seq, true
+			a.apart = cl.beyond(&a.pos, a.seq) != nil
 			return time.Time{}, false
 		}
 	}
-	a.seq = cl.seq
+	a.seq, a.apart = cl.seq, true
 	a.from = a.pos.high - a.hub.opts.Overlap.Microseconds()
 	// What the visitor had from a node that is ahead, this class must learn too: its cursors are theirs from now on.
 	behind := max(0, a.pos.high-cl.pos.high)
@@ -153,8 +156,10 @@ func (a *Attachment) resumeLocked() (since time.Time, read bool) {
 func (a *Attachment) Resumed() bool { return a.cursor != nil }
 
 // Cursor is the position to tell the visitor before anything else is written.
-func (a *Attachment) Cursor() string {
-	c := &cursor{epoch: a.class.epoch, seq: a.seq, position: a.pos}
+func (a *Attachment) Cursor() string { return a.cursorAt(a.seq) }
+
+func (a *Attachment) cursorAt(seq uint64) string {
+	c := &cursor{epoch: a.class.epoch, seq: seq, position: a.pos}
 	if !a.exact {
 		c.epoch, c.seq = 0, 0
 		c.high = min(c.high, a.owed)
@@ -166,11 +171,11 @@ func (a *Attachment) Cursor() string {
 // subscribers of DialectRealtime, whose visitors cannot be told a position.
 func (a *Attachment) Released() string { return a.released }
 
-// LiveCursor is the class's newest position: what a visitor who has taken everything may come back with.
+// LiveCursor is the newest position: what a visitor who has taken everything may come back with.
 func (a *Attachment) LiveCursor() string {
 	a.conv.mu.Lock()
 	defer a.conv.mu.Unlock()
-	return a.class.cursor()
+	return a.class.cursorFor(a.Subscriber)
 }
 
 // Close takes the subscriber out. A class whose builder leaves before its baseline is given up, and those who wait are told.

@@ -20,6 +20,7 @@ type knownRow struct {
 	print   uint64
 	// gone rows were taken back. They stay known, so that a read begun before does not bring them again.
 	gone bool
+	hash rowHash
 	// facts are the row's, for the guard: a deletion says nothing about whose row it was.
 	facts facts
 }
@@ -142,14 +143,14 @@ func (c *class) remove(id string, k knownRow, at, committed time.Time) {
 func (c *class) remember(row *Row, m Message) {
 	k := knownRow{
 		seq: c.seq + 1, created: row.CreatedAt.UnixMicro(), arrived: c.hub.opts.Now().UnixMicro(),
-		updated: row.UpdatedAt, print: m.fingerprint(), facts: factsOf(row),
+		updated: row.UpdatedAt, print: m.fingerprint(), hash: hashRow(row.ID), facts: factsOf(row),
 	}
 	k.facts.conversationID = c.visitor.ConversationID // one text for all rows, as the next
 	if k.facts.sessionTag == c.visitor.SessionID {
 		k.facts.sessionTag = c.visitor.SessionID
 	}
 	c.known[row.ID] = k
-	c.pos.note(row.ID, row.CreatedAt, c.limit(), c.hub.opts.Overlap)
+	c.pos.noteRow(seenRow{created: k.created, hash: k.hash}, c.limit(), c.hub.opts.Overlap)
 	if len(c.known) > maxKnown {
 		c.forgetOldest()
 	}
@@ -167,7 +168,7 @@ func (c *class) emit(e *Event) {
 	c.window.push(e)
 	c.hub.metrics.event(e.Kind)
 	for s := range c.subs {
-		s.publish(e)
+		s.publish(c.eventFor(s, e))
 	}
 	if e.Kind == KindMessage && !e.again && e.Message.ClientMessageID != "" && c.hub.opts.OnVisitorMessage != nil {
 		c.hub.opts.OnVisitorMessage(e.facts.sessionTag, e.Message.ClientMessageID, e.Message.ID)
@@ -180,8 +181,11 @@ func factsOf(row *Row) facts {
 	}
 }
 
-func (c *class) cursor() string {
-	return c.hub.opts.Signer.sign(&cursor{epoch: c.epoch, seq: c.seq, position: c.pos}, c.key)
+// cursor is the class's newest position.
+func (c *class) cursor() string { return c.sign(c.pos) }
+
+func (c *class) sign(p position) string {
+	return c.hub.opts.Signer.sign(&cursor{epoch: c.epoch, seq: c.seq, position: p}, c.key)
 }
 
 // baseline makes the class ready: rows are all of the conversation created since floor, read after the class was made. They count as

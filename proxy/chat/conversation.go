@@ -91,6 +91,7 @@ func (c *conversation) delete(id string, committed time.Time) {
 		} else if row := cmp.Or(waited, missed); row != nil {
 			cl.known[id] = knownRow{
 				created: row.CreatedAt.UnixMicro(), arrived: c.hub.opts.Now().UnixMicro(), updated: endOfTime, gone: true,
+				hash: hashRow(id),
 			}
 		}
 	}

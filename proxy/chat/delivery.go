@@ -103,9 +103,10 @@ func (a *Attachment) Next(maxBytes int) (events []*Event, live, lost bool) {
 		case len(sequence) == 0:
 			if a.cursor != nil {
 				a.Subscriber.resumed(a.cursor, a.pos.since)
+				a.Subscriber.own = a.class.beyond(&a.pos, a.seq)
 			}
 			if a.Subscriber.dialect == DialectRealtime {
-				a.released = a.class.cursor()
+				a.released = a.class.cursorFor(a.Subscriber)
 			}
 			a.Subscriber.release()
 			return nil, true, false
@@ -118,7 +119,7 @@ func (a *Attachment) Next(maxBytes int) (events []*Event, live, lost bool) {
 
 // lackedLocked keeps what the visitor lacks of the sequence. A class may come to know a row after the visitor had it from another
 // node, where they have been before. Where their cursor cannot tell, they get a copy marked as replayed. A visitor who came with
-// another class's cursor gets copies with cursors of their own: the class's say nothing yet of what they had elsewhere.
+// more than the class knows gets copies with cursors of their own: the class's say nothing of what they had elsewhere.
 func (a *Attachment) lackedLocked(sequence []*Event) (lacked []*Event) {
 	for _, e := range sequence {
 		if e.Seq >= a.owedSeq {
@@ -135,8 +136,8 @@ func (a *Attachment) lackedLocked(sequence []*Event) (lacked []*Event) {
 			}
 			a.pos.note(e.Message.ID, e.Message.Timestamp, a.class.limit(), a.hub.opts.Overlap)
 		}
-		if !a.exact {
-			e = e.withCursor(a.Cursor())
+		if a.apart {
+			e = e.withCursor(a.cursorAt(e.Seq))
 		}
 		lacked = append(lacked, e)
 	}
@@ -148,7 +149,7 @@ func (a *Attachment) Rewind() (since time.Time) {
 	a.conv.mu.Lock()
 	defer a.conv.mu.Unlock()
 	a.pos.high = min(a.pos.high, a.owed)
-	a.seq, a.exact, a.owed = a.class.seq, false, math.MaxInt64
+	a.seq, a.exact, a.apart, a.owed = a.class.seq, false, true, math.MaxInt64
 	a.from = a.pos.high - a.hub.opts.Overlap.Microseconds()
 	return time.UnixMicro(a.from).UTC()
 }

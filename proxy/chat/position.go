@@ -33,11 +33,17 @@ type position struct {
 // note records a row. It does not move high past limit, up to which reads have shown every row: a row ahead of the database's clock,
 // or one that came while the channel lost others, must not make the rows before it be skipped.
 func (p *position) note(id string, created, limit time.Time, overlap time.Duration) {
-	at := created.UnixMicro()
-	row := seenRow{created: at, hash: hashRow(id)}
-	i, _ := slices.BinarySearchFunc(p.seen, at+1, func(s seenRow, at int64) int { return cmpInt(s.created, at) })
+	p.noteRow(seenRow{created: created.UnixMicro(), hash: hashRow(id)}, limit, overlap)
+}
+
+func (p *position) noteRow(row seenRow, limit time.Time, overlap time.Duration) {
+	p.insert(row)
+	p.advance(min(row.created, limit.UnixMicro()), overlap)
+}
+
+func (p *position) insert(row seenRow) {
+	i, _ := slices.BinarySearchFunc(p.seen, row.created+1, func(s seenRow, at int64) int { return cmpInt(s.created, at) })
 	p.seen = slices.Insert(p.seen, i, row)
-	p.advance(min(at, limit.UnixMicro()), overlap)
 }
 
 // advance moves high up and forgets what the overlap no longer reaches.

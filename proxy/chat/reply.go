@@ -24,8 +24,8 @@ func (h *Hub) ReplyAfter(v *Visitor, mark uint64, text string) (id string, ok bo
 	return id, ok
 }
 
-// PublishUnstored gives an agent's reply that exists in no row to the streams of one session. It is in no window and cannot be
-// resumed.
+// PublishUnstored gives an agent's reply that exists in no row to the streams of one session. It is in no window, has no cursor and
+// cannot be resumed.
 func (h *Hub) PublishUnstored(v *Visitor, id, text string) {
 	h.withClass(v, func(cl *class) {
 		now := h.opts.Now()
@@ -34,7 +34,7 @@ func (h *Hub) PublishUnstored(v *Visitor, id, text string) {
 			m.AgentID = &v.AgentID
 		}
 		e := &Event{
-			Kind: KindMessage, Message: m, At: now, Cursor: cl.cursor(),
+			Kind: KindMessage, Message: m, At: now,
 			facts: facts{conversationID: v.ConversationID, session: v.SessionID}, layout: h.layout,
 		}
 		for s := range cl.subs {

@@ -45,6 +45,9 @@ type Subscriber struct {
 	since int64
 	// had (may be nil) names the rows that the visitor did have there.
 	had *cursor
+
+	// own (nil for nearly all) is what the visitor had elsewhere and the class does not know. Guarded by conversation.mu.
+	own *position
 }
 
 // SubscriberOptions are the fixed properties of a Subscriber.

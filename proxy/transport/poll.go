@@ -263,9 +263,6 @@ func (p *poll) collect() {
 		case it.Event == nil:
 		case it.Event.Message.Unstored: // no later poll can bring it
 			p.add(it.Event)
-			if !p.more {
-				seen, p.cursor = true, it.Event.Cursor
-			}
 		case p.more || p.full():
 			seen, p.more = true, true
 		default:
