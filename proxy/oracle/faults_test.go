@@ -9,11 +9,17 @@ import (
 // menu is one kind of disturbance of the upstream side: it adds its steps, beginning at the given time.
 type menu func(g *generator, at time.Duration)
 
-// faults plans a few disturbances of the upstream side, one after the other or at once.
+// faults plans a few disturbances of the upstream side, one after the other or at once. Two are chosen by the seed's number, so that each
+// kind comes up often in any row of seeds.
 func (g *generator) faults() {
-	for range 3 + g.IntN(6) {
+	seed := int(g.s.Seed)
+	chosen := []int{seed, 3 * seed / 2}
+	for range 2 + g.IntN(6) {
+		chosen = append(chosen, g.IntN(len(disturbances)))
+	}
+	for _, i := range chosen {
 		at := g.seconds(6, g.s.Length.Seconds()-15)
-		disturbances[g.IntN(len(disturbances))](g, at)
+		disturbances[i%len(disturbances)](g, at)
 	}
 	for i := range g.s.Steps {
 		g.s.Steps[i].For = g.calmEnd(g.s.Steps[i].At, g.s.Steps[i].For)
@@ -25,7 +31,7 @@ var disturbances = []menu{
 	atJoin(standin.DelayJoinReply, 3, 20), atJoin(standin.NoSystemOK, 3, 40), atJoin(standin.DelaySystemOK, 3, 20),
 	atJoin(standin.UnpublishedTable, 3, 25),
 	fault(standin.DeafChannels, 0.001, 0.002), fault(standin.MuteHeartbeats, 15, 60), fault(standin.StallSockets, 3, 40),
-	fault(standin.DuplicateChanges, 5, 30), fault(standin.DropChanges, 2, 30), fault(standin.DelayChanges, 5, 20),
+	fault(standin.DuplicateChanges, 10, 45), fault(standin.DropChanges, 2, 30), fault(standin.DelayChanges, 5, 20),
 	fault(standin.RateLimit, 5, 35), fault(standin.WrongFrameShape, 5, 30),
 	fault(standin.AbortHTTP, 2, 30), fault(standin.SlowHTTP, 3, 30), fault(standin.FailHTTP, 2, 40),
 	fault(standin.DatabaseDown, 2, 40),

@@ -14,6 +14,8 @@ type generator struct {
 	rows int
 	// fates holds for each row when the transaction that inserted it commits; a row is changed once at most, and only later.
 	fates []fate
+	// calm scenarios have no other fault than lost sockets, so that what a catch-up does is plain to see.
+	calm bool
 }
 
 type fate struct {
@@ -24,13 +26,17 @@ type fate struct {
 
 func generate(seed uint64) *scenario {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), s: &scenario{Seed: seed}}
+	g.calm = g.chance(0.15)
 	g.s.Length = g.seconds(60, 150)
 	g.upstream()
 	g.nodes()
 	g.people()
 	g.writes()
-	g.faults()
-	g.chatter()
+	if g.calm {
+		g.losses()
+	} else {
+		g.faults()
+	}
 	g.drops()
 	g.endings()
 	slices.SortStableFunc(g.s.Steps, func(a, b step) int { return cmp.Compare(a.At, b.At) })
@@ -53,7 +59,11 @@ func (g *generator) upstream() {
 		PollInterval:   oneOf(g, 0, 20*time.Millisecond, 250*time.Millisecond, 500*time.Millisecond),
 		SubscribeDelay: oneOf(g, 0, 5*time.Millisecond, 2*time.Second),
 		JoinBackoff:    oneOf(g, 0, 5*time.Second),
-		Latency:        oneOf(g, 2*time.Millisecond, 20*time.Millisecond, 80*time.Millisecond, 80*time.Millisecond),
+		Latency:        oneOf(g, 2*time.Millisecond, 20*time.Millisecond, 80*time.Millisecond),
+	}
+	if g.calm { // rows come live while those before them are read back
+		g.s.Upstream.PollInterval, g.s.Upstream.Latency = oneOf(g, 0, 20*time.Millisecond), 80*time.Millisecond
+		g.s.Upstream.SubscribeDelay, g.s.Upstream.JoinBackoff = oneOf(g, 0, 0, 5*time.Second), 0
 	}
 }
 
@@ -67,6 +77,9 @@ func (g *generator) nodes() {
 			Heartbeat:    oneOf(g, 0, 5*time.Second, 10*time.Second),
 			Overlap:      oneOf(g, 0, 125*time.Second),
 		})
+		if g.calm {
+			g.s.Nodes[len(g.s.Nodes)-1].SocketMaxAge = 0
+		}
 	}
 }
 
@@ -120,18 +133,15 @@ func (g *generator) writes() {
 	}
 }
 
-// chatter makes rows come one by one while channels are joined anew and catch up.
-func (g *generator) chatter() {
-	for _, st := range g.s.Steps {
-		if st.Do != dropSockets && st.Do != closeSockets {
-			continue
-		}
-		for at := st.At; at < st.At+3*time.Second; at += g.seconds(0.02, 0.06) {
-			w := writePlan{Begin: at, Commit: at + g.seconds(0, 0.01)}
+// losses cuts all sockets a few times. Rows come one by one from before each cut until the channels have joined anew and caught up.
+func (g *generator) losses() {
+	settled := 3*time.Second + g.s.Upstream.SubscribeDelay
+	for at := g.seconds(8, 15); at < g.s.Length-15*time.Second; at += settled + g.seconds(10, 20) {
+		socketsCut(oneOf(g, dropSockets, closeSockets))(g, at)
+		for begin := at - time.Second; begin < at+settled; begin += g.seconds(0.02, 0.08) {
+			w := writePlan{Begin: begin, Commit: begin + g.seconds(0, 0.01)}
 			w.Statements = append(w.Statements, g.statement(&w))
-			if w.Commit < g.s.Length {
-				g.s.Writes = append(g.s.Writes, w)
-			}
+			g.s.Writes = append(g.s.Writes, w)
 		}
 	}
 }
@@ -240,7 +250,7 @@ func (g *generator) calmEnd(at, length time.Duration) time.Duration {
 // endings ends some sessions.
 func (g *generator) endings() {
 	for i := range g.s.Sessions {
-		if !g.chance(0.25) {
+		if !g.chance(0.3) {
 			continue
 		}
 		st := step{At: g.seconds(15, g.s.Length.Seconds()), Session: i, Do: endSession, Reason: oneOf(g, "ended", "expired", "terminated")}

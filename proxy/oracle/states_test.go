@@ -16,7 +16,7 @@ func (t *trial) judgeStates(report reporter) {
 			continue
 		}
 		if t.toldLive(e, &gs[0]) {
-			report("not live", e.message.ID, "at %v, connection %d, committed at %v: read back, and the feed called itself live all the time", e.at, e.conn, gs[0].at)
+			report("not live", e.message.ID, "at %v, connection %d, committed at %v: read back, and the feed had called itself live", e.at, e.conn, gs[0].at)
 		}
 		if p := t.overtaken(i); p != nil {
 			report("overtaken", e.message.ID, "at %v, connection %d: read back behind the live row %s, which came at %v and was committed at %v", e.at, e.conn,
@@ -39,26 +39,31 @@ func (t *trial) ordinary(e *entry, g *grant) bool {
 	return !t.stalled(g.at-time.Second, e.at)
 }
 
-// toldLive says that the stream was told live from before a row's commit until it came, and that nothing dropped rows in silence.
+// toldLive says that the stream had been told live when a row was committed, and that nothing dropped rows since.
 func (t *trial) toldLive(e *entry, g *grant) bool {
 	// How long a row may take over the channel, with the longest poll interval and a scope to be read for it and for one before it.
 	const late = 2 * time.Second
 	if e.at-g.at < late {
 		return false
 	}
-	from := g.at - time.Second
-	state := ""
+	from, state := g.at-time.Second, ""
+	lost := false // the feed has not called itself live all the time since
 	for i := range t.states {
 		s := &t.states[i]
 		switch {
 		case s.conn != e.conn || s.at > e.at:
+		case s.at > g.at:
+			lost = true
 		case s.at > from:
 			return false
 		default:
 			state = s.state
 		}
 	}
-	return state == "live" && !t.r.s.silent(from, e.at) && !t.joinedNear(g.at-rereading, e.at)
+	if state != "live" || t.r.s.silent(from, e.at) || t.joinedNear(g.at-rereading, e.at) {
+		return false
+	}
+	return !lost || !t.r.s.disturbed(g.at-5*time.Second, e.at, 0)
 }
 
 // silent reports whether a channel that counts as live may have brought less than it should between two times.
