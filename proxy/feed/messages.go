@@ -43,6 +43,7 @@ func (s *socket) OnChange(c realtime.Change) {
 	columns := f.opts.Tables.MessageColumns
 	if c.Type == "DELETE" {
 		if id, ok := chat.ScanString(c.OldRecord, columns.Name("id")); ok {
+			f.missing.bring(id) // of a row that is gone by then, the server sends no INSERT
 			f.hub.DeleteCommitted(id, committed)
 		}
 		return

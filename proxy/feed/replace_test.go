@@ -101,6 +101,23 @@ func TestARowThatTheChannelBringsAfterTheReadIsNoReasonToDoubt(t *testing.T) {
 	})
 }
 
+func TestARowThatIsGoneBeforeTheChannelCouldBringItIsNoReasonToDoubt(t *testing.T) {
+	d := newDatabase()
+	inBubble(t, d, func(t *testing.T, f *node) {
+		s := begin(t, f)
+		time.Sleep(time.Second)
+		rows := []map[string]any{row(1, "a", time.Now()), row(2, "b", time.Now().Add(time.Millisecond))}
+		d.commit(rows...)
+		time.Sleep(2 * time.Second) // a reconciling read finds them
+		require.Equal(t, []string{"+a", "+b"}, s.texts())
+		for _, r := range rows {
+			f.socket(0).OnChange(realtime.Change{Type: "DELETE", OldRecord: marshal(map[string]any{"id": r["id"]})})
+		}
+		time.Sleep(10 * time.Second)
+		assertSockets(t, f, 1, 1)
+	})
+}
+
 func TestRowsThatWaitForAScopeAreNotMissing(t *testing.T) {
 	d := newDatabase()
 	inBubble(t, d, func(t *testing.T, f *node) {
