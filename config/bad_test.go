@@ -144,6 +144,7 @@ func TestEveryNumberHasARange(t *testing.T) {
 		"session.authorize_concurrency": {1, 256}, "resume.window_events": {1, 100_000}, "resume.window_bytes": {1024, 256 << 20},
 		"limits.connections_per_session": {1, 10_000}, "limits.connections_per_address": {1, 1_000_000},
 		"limits.connections": {1, 1_000_000}, "limits.new_connections_per_second": {1, 1_000_000},
+		"limits.waiting_connections": {16, 1_000_000},
 		"limits.messages_per_minute": {1, 6000}, "limits.failed_tokens_per_minute": {1, 6000},
 		"limits.frames_per_second": {1, 10_000}, "limits.broadcasts_per_second": {1, 10_000},
 		"limits.realtime_frame_bytes": {4096, 5_000_000},

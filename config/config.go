@@ -145,6 +145,7 @@ type Limits struct {
 	ConnectionsPerAddress   int           `mapstructure:"connections_per_address"`
 	Connections             int           `mapstructure:"connections"`
 	NewConnectionsPerSecond int           `mapstructure:"new_connections_per_second"`
+	WaitingConnections      int           `mapstructure:"waiting_connections"`      // on which no whole request has come, yet or again
 	MessagesPerMinute       int           `mapstructure:"messages_per_minute"`      // per session, unless its link says otherwise
 	FailedTokensPerMinute   int           `mapstructure:"failed_tokens_per_minute"` // per address
 	FramesPerSecond         int           `mapstructure:"frames_per_second"`        // inbound, per WebSocket

@@ -69,6 +69,7 @@ func defaultLimits() Limits {
 		ConnectionsPerAddress:   50,
 		Connections:             20_000,
 		NewConnectionsPerSecond: 2000,
+		WaitingConnections:      10_000,
 		MessagesPerMinute:       10,
 		FailedTokensPerMinute:   20,
 		FramesPerSecond:         100,

@@ -68,6 +68,7 @@ func (v *validator) limits() {
 	v.within("limits.connections_per_address", l.ConnectionsPerAddress, 1, 1_000_000)
 	v.within("limits.connections", l.Connections, 1, 1_000_000)
 	v.within("limits.new_connections_per_second", l.NewConnectionsPerSecond, 1, 1_000_000)
+	v.within("limits.waiting_connections", l.WaitingConnections, 16, 1_000_000)
 	v.within("limits.messages_per_minute", l.MessagesPerMinute, 1, 6000)
 	v.within("limits.failed_tokens_per_minute", l.FailedTokensPerMinute, 1, 6000)
 	v.within("limits.frames_per_second", l.FramesPerSecond, 1, 10_000)

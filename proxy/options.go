@@ -81,7 +81,7 @@ type Resume struct {
 // Limits bound what one visitor, one address and the process may use.
 type Limits struct {
 	ConnectionsPerSession, ConnectionsPerAddress, Connections int
-	NewConnectionsPerSecond                                   int
+	NewConnectionsPerSecond, WaitingConnections               int
 	MessagesPerMinute, FailedTokensPerMinute                  int
 	FramesPerSecond, BroadcastsPerSecond                      int
 	FrameBytes, RealtimeFrameBytes, BodyBytes                 int
@@ -115,6 +115,9 @@ func (o *Options) complete() error {
 	}
 	if o.Limits.HeaderBytes <= 0 {
 		o.Limits.HeaderBytes = 32 << 10
+	}
+	if o.Limits.WaitingConnections <= 0 {
+		o.Limits.WaitingConnections = 10_000
 	}
 	if o.Limits.HeaderTimeout <= 0 {
 		o.Limits.HeaderTimeout = 10 * time.Second

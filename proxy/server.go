@@ -193,6 +193,7 @@ func (s *Server) newPorts() (err error) {
 		MaxHeaderBytes:    s.opts.Limits.HeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	newWaiting(s.opts.Limits.WaitingConnections, s.opts.Registry).watch(s.http)
 	return err
 }
 

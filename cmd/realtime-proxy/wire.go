@@ -71,7 +71,7 @@ func proxyLimits(c *config.Config) proxy.Limits {
 	l := c.Limits
 	return proxy.Limits{
 		ConnectionsPerSession: l.ConnectionsPerSession, ConnectionsPerAddress: l.ConnectionsPerAddress,
-		Connections: l.Connections, NewConnectionsPerSecond: l.NewConnectionsPerSecond,
+		Connections: l.Connections, NewConnectionsPerSecond: l.NewConnectionsPerSecond, WaitingConnections: l.WaitingConnections,
 		MessagesPerMinute: l.MessagesPerMinute, FailedTokensPerMinute: l.FailedTokensPerMinute,
 		FramesPerSecond: l.FramesPerSecond, BroadcastsPerSecond: l.BroadcastsPerSecond,
 		FrameBytes: l.FrameBytes, RealtimeFrameBytes: l.RealtimeFrameBytes, BodyBytes: l.BodyBytes,

@@ -126,6 +126,7 @@ func (s *Server) handleFront(w http.ResponseWriter, r *http.Request) {
 		channels: make(map[string]*frontChannel, 1),
 	}
 	f.nextPing = f.keepAlive
+	place.evictable(func() { f.end(chat.LimitReached, nil) })
 	s.add(f)
 	if !s.spawn(func(context.Context) { f.run() }) {
 		f.leave()
@@ -162,6 +163,7 @@ func (f *front) run() {
 			continue // the peer is only given the time to read what was written
 		}
 		if !f.frames.take(f.server.opts.FramesPerSecond, time.Now()) {
+			f.server.metrics.limits.WithLabelValues(limitFrames).Inc()
 			f.end(chat.LimitReached, nil)
 			continue
 		}

@@ -94,6 +94,7 @@ func TestTooManyBroadcastsEndTheChannel(t *testing.T) {
 	assert.Equal(t, "Too many messages per second", c.closedFor(frontTopic))
 	m := c.receive()
 	assert.Contains(t, string(m.Payload), "unmatched topic")
+	assert.EqualValues(t, 1, g.value("limits_reached_total", "limit", "broadcasts_per_second"))
 }
 
 func TestPresenceIsAnsweredAndNotShared(t *testing.T) {
@@ -186,6 +187,7 @@ func TestBroadcastsOverHTTP(t *testing.T) {
 			c.quiet()
 		})
 	}
+	assert.EqualValues(t, 1, g.value("limits_reached_total", "limit", "broadcasts_per_second"))
 }
 
 func TestPreflightOfTheBroadcastAPI(t *testing.T) {

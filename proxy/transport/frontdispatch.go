@@ -139,6 +139,7 @@ func (f *front) broadcast(c *frontChannel, m phoenix.Message) {
 		return
 	}
 	if !f.broadcasts.take(f.server.opts.BroadcastsPerSecond, time.Now()) {
+		f.server.metrics.limits.WithLabelValues(limitCasts).Inc()
 		f.failChannel(c, "Too many messages per second")
 		return
 	}

@@ -132,7 +132,7 @@ func (s *Server) post(
 		return
 	}
 	if !s.front.posts.take(g.Visitor.SessionID, len(list), s.opts.BroadcastsPerSecond, time.Now()) {
-		s.refusePost(w, r, chat.RefuseLimit("rate_limit", "You have exceeded your rate limit", time.Second))
+		s.refusePost(w, r, s.limits.refuse(limitCasts, "rate_limit", "You have exceeded your rate limit", time.Second))
 		return
 	}
 	class := s.opts.Hub.ClassKey(g.Visitor)

@@ -3,10 +3,13 @@ package transport_test
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/agentopia/realtime-proxy/proxy/transport"
+	"github.com/agentopia/realtime-proxy/supabase/phoenix"
 )
 
 func TestLimitsOfMessagesAreCounted(t *testing.T) {
@@ -43,4 +46,37 @@ func TestSocketWithTooManyFramesIsCountedAndToldWhenToComeBack(t *testing.T) {
 	assert.Equal(t, 4429, code)
 	assert.Equal(t, `{"type":"error","code":"limit_reached","message":"Too many messages per second","retry_after":1}`, before[len(before)-1])
 	assert.EqualValues(t, 1, g.value("limits_reached_total", "limit", "frames_per_second"))
+}
+
+func TestRealtimeSocketWithTooManyFramesIsCounted(t *testing.T) {
+	g := newRig(t, func(o *transport.Options) { o.FramesPerSecond = 1 })
+	c := g.realtime(g.serve(), phoenix.V2)
+	for range 3 {
+		c.push("", "phoenix", phoenix.EventHeartbeat, `{}`)
+	}
+	code, _, _ := c.closed()
+	assert.Equal(t, websocket.CloseGoingAway, code)
+	assert.EqualValues(t, 1, g.value("limits_reached_total", "limit", "frames_per_second"))
+}
+
+func TestARealtimeSocketThatProvedNoSessionMakesRoom(t *testing.T) {
+	g := newRig(t, func(o *transport.Options) { o.Connections = 2 })
+	base := g.serve()
+	silent, visitor := g.realtime(base, phoenix.V2), g.realtime(base, phoenix.V2)
+	visitor.live(frontTopic, frontBinding)
+	assert.Eventually(t, func() bool { // for its first second it may stay
+		conn, res, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(base, "http")+frontPath+"?vsn=2.0.0", nil)
+		if res != nil {
+			_ = res.Body.Close()
+		}
+		if err != nil {
+			return false
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return true
+	}, 10*time.Second, 50*time.Millisecond)
+	code, _, _ := silent.closed()
+	assert.Equal(t, websocket.CloseGoingAway, code)
+	g.publish(1)
+	visitor.change(frontTopic)
 }

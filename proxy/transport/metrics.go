@@ -25,6 +25,7 @@ const (
 	limitNew      = "new_connections_per_second"
 	limitFailures = "failed_tokens_per_minute"
 	limitFrames   = "frames_per_second"
+	limitCasts    = "broadcasts_per_second"
 	limitBody     = "body_bytes"
 	limitLength   = "message_max_length"
 	limitMessages = "messages_per_minute"
@@ -33,7 +34,8 @@ const (
 
 // limitNames are all of them.
 var limitNames = []string{
-	limitProcess, limitAddress, limitSession, limitNew, limitFailures, limitFrames, limitBody, limitLength, limitMessages, limitTotal,
+	limitProcess, limitAddress, limitSession, limitNew, limitFailures, limitFrames, limitCasts, limitBody, limitLength, limitMessages,
+	limitTotal,
 }
 
 // metrics counts what happens on the wire. Every label value exists from the start.

@@ -1,0 +1,119 @@
+package proxy
+
+import (
+	"container/list"
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// waiting bounds the connections on which no whole request has come, yet or since the last one. Each costs a descriptor and a goroutine, and
+// nothing is known of who holds it: where there are too many, the one that has waited the longest makes room. Safe for concurrent use.
+type waiting struct {
+	most             int
+	closed, unserved prometheus.Counter
+
+	mu     sync.Mutex
+	guests map[net.Conn]*guest
+	line   *list.List // of *guest, who has waited the longest first
+}
+
+// guest is one connection.
+type guest struct {
+	conn   net.Conn
+	served atomic.Bool   // a handler was called for it
+	place  *list.Element // in waiting.line; nil while a request is answered. Guarded by waiting.mu.
+}
+
+type guestKey struct{}
+
+func newWaiting(most int, r prometheus.Registerer) *waiting {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "realtime_proxy", Subsystem: "port", Name: name, Help: help})
+	}
+	w := &waiting{
+		most: most, guests: make(map[net.Conn]*guest), line: list.New(),
+		closed:   counter("waiting_closed_total", "Connections closed because too many waited for a request."),
+		unserved: counter("unserved_total", "Connections that ended before a whole request: silent, too slow, malformed, or with too large a head."),
+	}
+	r.MustRegister(w.closed, w.unserved, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "realtime_proxy", Subsystem: "port", Name: "waiting", Help: "Connections that wait for a request.",
+	}, func() float64 {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return float64(w.line.Len())
+	}))
+	return w
+}
+
+// watch makes the server tell of its connections.
+func (w *waiting) watch(s *http.Server) {
+	next := s.Handler
+	s.ConnContext, s.ConnState = w.enter, w.note
+	s.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if g, ok := r.Context().Value(guestKey{}).(*guest); ok {
+			g.served.Store(true)
+		}
+		next.ServeHTTP(rw, r)
+	})
+}
+
+// enter is called for each new connection, ahead of note.
+func (w *waiting) enter(ctx context.Context, conn net.Conn) context.Context {
+	g := &guest{conn: conn}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.guests[conn] = g
+	return context.WithValue(ctx, guestKey{}, g)
+}
+
+// note follows a connection. A server calls a connection active only when it has read a request or failed to.
+func (w *waiting) note(conn net.Conn, state http.ConnState) {
+	w.mu.Lock()
+	g, known := w.guests[conn]
+	if !known {
+		w.mu.Unlock()
+		return
+	}
+	var longest net.Conn
+	switch state {
+	case http.StateNew, http.StateIdle:
+		longest = w.queueLocked(g)
+	case http.StateActive:
+		w.leaveLocked(g)
+	default:
+		w.leaveLocked(g)
+		delete(w.guests, conn)
+		if !g.served.Load() {
+			w.unserved.Inc()
+		}
+	}
+	w.mu.Unlock()
+	if longest != nil {
+		w.closed.Inc()
+		_ = longest.Close() // whoever reads from it notices
+	}
+}
+
+// queueLocked puts a connection at the end of the line and returns the one that has to go for it, if any.
+func (w *waiting) queueLocked(g *guest) (longest net.Conn) {
+	w.leaveLocked(g)
+	g.place = w.line.PushBack(g)
+	if w.line.Len() <= w.most {
+		return nil
+	}
+	first := w.line.Front().Value.(*guest)
+	w.leaveLocked(first)
+	return first.conn
+}
+
+func (w *waiting) leaveLocked(g *guest) {
+	if g.place != nil {
+		w.line.Remove(g.place)
+		g.place = nil
+	}
+}
