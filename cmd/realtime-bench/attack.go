@@ -126,8 +126,8 @@ func (o *attackOptions) play(ctx context.Context, progress io.Writer) (r *report
 // measure has a calm phase and an attacked one with the same visitors.
 func (o *attackOptions) measure(ctx context.Context, proxy *child, up *upstream, progress io.Writer) (*report, error) {
 	say := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
-	healthy, hostile := newSources(healthyNetwork, o.addresses), newSources(hostileNetwork, o.hostileAddresses)
-	defer closeIdle(append(healthy, hostile...))
+	healthy := newSources(healthyNetwork, o.addresses)
+	defer closeIdle(healthy)
 	say("%d visitors come from %d addresses", o.healthy, o.addresses)
 	c, err := newCrowd(ctx, up, proxy.visitors, healthy, o.healthy)
 	if err != nil {
@@ -137,7 +137,7 @@ func (o *attackOptions) measure(ctx context.Context, proxy *child, up *upstream,
 	length := time.Duration(o.seconds) * time.Second
 	r := &report{options: o}
 	say("calm phase, %s", length)
-	if r.calm, err = c.chat(ctx, length); err != nil {
+	if r.calm, _, err = watched(ctx, proxy, up, c, length); err != nil {
 		return nil, err
 	}
 	closeIdle(healthy)
@@ -145,11 +145,11 @@ func (o *attackOptions) measure(ctx context.Context, proxy *child, up *upstream,
 		return nil, err
 	}
 	say("attacked phase, %s", length)
-	if err := o.attacked(ctx, proxy, up, c, hostile, length, r); err != nil {
+	if err := o.attacked(ctx, proxy, up, c, length, r); err != nil {
 		return nil, err
 	}
 	say("the attack is over")
-	closeIdle(append(healthy, hostile...))
+	closeIdle(healthy)
 	if r.After, err = recovered(ctx, up, proxy.admin, r.Before); err != nil {
 		return nil, err
 	}
@@ -158,24 +158,25 @@ func (o *attackOptions) measure(ctx context.Context, proxy *child, up *upstream,
 }
 
 // attacked has the crowd chat while the attacks are played.
-func (o *attackOptions) attacked(
-	ctx context.Context, proxy *child, up *upstream, c *crowd, hostile []*source, length time.Duration, r *report,
-) error {
-	during, over := context.WithTimeout(ctx, length)
-	defer over()
-	watched, watchEnds := context.WithCancel(ctx)
-	defer watchEnds()
+func (o *attackOptions) attacked(ctx context.Context, proxy *child, up *upstream, c *crowd, length time.Duration, r *report) error {
 	var g errgroup.Group
-	g.Go(func() error { r.Outcomes = assault(during, proxy.visitors, hostile, attacks(o.bad)); return nil })
-	var watch errgroup.Group
-	watch.Go(func() (err error) { r.Peak, err = peak(watched, up, proxy.admin); return err })
+	g.Go(func() (err error) { r.Outcomes, err = o.assaultFrom(ctx, proxy.visitors); return err })
 	from := time.Now()
 	var err error
-	r.attacked, err = c.chat(ctx, length)
+	r.attacked, r.Peak, err = watched(ctx, proxy, up, c, length)
 	r.Authorizations.Mean, r.Authorizations.Most = up.authorizations(from, time.Now())
-	_ = g.Wait() // the assault returns nothing
-	watchEnds()
-	return errors.Join(err, watch.Wait())
+	return errors.Join(err, g.Wait())
+}
+
+// watched has the crowd chat and tells the most that the proxy used meanwhile. Looking costs both phases the same.
+func watched(ctx context.Context, proxy *child, up *upstream, c *crowd, length time.Duration) (p *phase, most footprint, err error) {
+	watching, end := context.WithCancel(ctx)
+	defer end()
+	var g errgroup.Group
+	g.Go(func() (err error) { most, err = peak(watching, up, proxy.admin); return err })
+	p, err = c.chat(ctx, length)
+	end()
+	return p, most, errors.Join(err, g.Wait())
 }
 
 // peak is the most that the proxy used until ctx ended.

@@ -46,7 +46,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newAttackCommand())
+	root.AddCommand(newAttackCommand(), newHostileCommand())
 	return root
 }
 

@@ -112,7 +112,7 @@ func (r *report) print(out io.Writer, asJSON bool) error {
 	row("")
 	row("attack\tanswers")
 	for _, o := range r.Outcomes {
-		row("%s\t%s", o.Attack, o)
+		row("%s\t%s\t%.0f a second", o.Attack, o, o.rate(r.options.seconds))
 	}
 	row("")
 	for _, b := range r.Broken {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,25 +144,37 @@ type Interest struct {
 func (h *Hub) Interests() []Interest {
 	var out []Interest
 	for _, c := range h.all() {
-		c.mu.Lock()
-		in := Interest{ConversationID: c.id, Proved: c.proved, Activity: c.activity}
-		ready := false
-		for _, cl := range c.classes {
-			in.Subscribers += len(cl.subs)
-			ready = ready || !cl.building
-		}
-		c.mu.Unlock()
-		if ready {
+		if in, ready := c.interest(); ready {
 			out = append(out, in)
 		}
 	}
-	slices.SortFunc(out, func(a, b Interest) int {
-		if a.ConversationID < b.ConversationID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(out, func(a, b Interest) int { return strings.Compare(a.ConversationID, b.ConversationID) })
 	return out
+}
+
+// InterestsOf is Interests for the given conversations, in their order.
+func (h *Hub) InterestsOf(ids []string) []Interest {
+	var out []Interest
+	for _, id := range ids {
+		if c := h.find(id); c != nil {
+			if in, ready := c.interest(); ready {
+				out = append(out, in)
+			}
+		}
+	}
+	return out
+}
+
+// interest is how the feed sees the conversation, once a class is ready.
+func (c *conversation) interest() (in Interest, ready bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	in = Interest{ConversationID: c.id, Proved: c.proved, Activity: c.activity}
+	for _, cl := range c.classes {
+		in.Subscribers += len(cl.subs)
+		ready = ready || !cl.building
+	}
+	return in, ready
 }
 
 // Visitors returns the visitor facts of every session that has a subscriber, once each.

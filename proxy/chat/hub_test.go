@@ -276,6 +276,7 @@ func TestInterestsListWatchedConversations(t *testing.T) {
 		{ConversationID: idC1, Proved: start, Activity: start.Add(time.Second), Subscribers: 1},
 		{ConversationID: idC2, Proved: start.Add(time.Minute), Subscribers: 2},
 	}, n.Interests())
+	assert.Equal(t, n.Interests()[1:], n.InterestsOf([]string{idX, idC2, "nobody's"}), "one is not ready, one is not watched")
 	var ids []string
 	for _, v := range n.Visitors() {
 		ids = append(ids, v.SessionID)

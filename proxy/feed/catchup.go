@@ -10,7 +10,8 @@ import (
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
 
-// readersAtOnce bounds the batched reads of one round.
+// readersAtOnce bounds the batched reads of one round. Those of a reconciling round, for which nobody waits, come one after the other, so
+// that decoding them does not take all processors from live rows.
 const readersAtOnce = 4
 
 // catchUp reads back the conversations from what is proved, gives everybody what they lack, and records what is proved now. Live rows of
@@ -20,6 +21,9 @@ func (f *Feed) catchUp(ctx context.Context, interests []chat.Interest, kind read
 	shown := newComparison()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readersAtOnce)
+	if kind == readReconcile {
+		g.SetLimit(1)
+	}
 	slices.SortFunc(interests, func(a, b chat.Interest) int { return a.Proved.Compare(b.Proved) })
 	for batch := range slices.Chunk(interests, maxBatch) {
 		g.Go(func() error { return f.catchUpBatch(gctx, batch, kind, shown) })
@@ -124,12 +128,7 @@ func (f *Feed) unbrought(rows []*chat.Row, kind readKind) func(id string) {
 
 // CatchUp reads back one conversation now, so that whatever was stored before the call has been published.
 func (f *Feed) CatchUp(ctx context.Context, conversationID string) error {
-	return f.refuse(f.catchUp(ctx, f.interestsOf([]string{conversationID}), readPoll))
-}
-
-// interestsOf returns those of the conversations that are watched.
-func (f *Feed) interestsOf(ids []string) []chat.Interest {
-	return slices.DeleteFunc(f.hub.Interests(), func(in chat.Interest) bool { return !slices.Contains(ids, in.ConversationID) })
+	return f.refuse(f.catchUp(ctx, f.hub.InterestsOf([]string{conversationID}), readPoll))
 }
 
 // fillGaps reads the conversations whose held rows were dropped.
@@ -142,7 +141,7 @@ func (f *Feed) fillGaps(ctx context.Context) {
 		case <-f.gaps.ready:
 		}
 		ids := f.gaps.take(maxBatch)
-		if err := f.catchUp(ctx, f.interestsOf(ids), readPoll); err == nil {
+		if err := f.catchUp(ctx, f.hub.InterestsOf(ids), readPoll); err == nil {
 			wait.reset()
 			continue
 		}
