@@ -117,14 +117,15 @@ func (o *attackOptions) play(ctx context.Context, progress io.Writer) (r *report
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, proxy.stop()) }()
-	if r, err = o.measure(ctx, proxy, up, progress); err != nil {
+	if r, err = o.measure(ctx, proxy, binary, dir, up, progress); err != nil {
 		fmt.Fprintf(progress, "what the proxy logged above level info:\n%s\n", proxy.tail())
 	}
 	return r, err
 }
 
-// measure has a calm phase and an attacked one with the same visitors.
-func (o *attackOptions) measure(ctx context.Context, proxy *child, up *upstream, progress io.Writer) (*report, error) {
+// measure has three phases with the same visitors: nobody is attacked, then another proxy on the machine, then theirs. The second shows what
+// the load of an attack does to the machine, whoever it is aimed at.
+func (o *attackOptions) measure(ctx context.Context, proxy *child, binary, dir string, up *upstream, progress io.Writer) (*report, error) {
 	say := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
 	healthy := newSources(healthyNetwork, o.addresses)
 	defer closeIdle(healthy)
@@ -140,14 +141,20 @@ func (o *attackOptions) measure(ctx context.Context, proxy *child, up *upstream,
 	if r.calm, _, err = watched(ctx, proxy, up, c, length); err != nil {
 		return nil, err
 	}
+	say("neighbour attacked, %s", length)
+	if r.neighbour, err = o.besideAttack(ctx, proxy, binary, dir, up, c, length); err != nil {
+		return nil, err
+	}
 	closeIdle(healthy)
 	if r.Before, err = up.footprint(ctx, proxy.admin); err != nil {
 		return nil, err
 	}
 	say("attacked phase, %s", length)
-	if err := o.attacked(ctx, proxy, up, c, length, r); err != nil {
+	from := time.Now()
+	if r.attacked, r.Peak, r.Outcomes, err = o.underAttack(ctx, proxy.visitors, proxy, up, c, length); err != nil {
 		return nil, err
 	}
+	r.Authorizations.Mean, r.Authorizations.Most = up.authorizations(from, from.Add(length))
 	say("the attack is over")
 	closeIdle(healthy)
 	if r.After, err = recovered(ctx, up, proxy.admin, r.Before); err != nil {
@@ -157,15 +164,32 @@ func (o *attackOptions) measure(ctx context.Context, proxy *child, up *upstream,
 	return r, ctx.Err()
 }
 
-// attacked has the crowd chat while the attacks are played.
-func (o *attackOptions) attacked(ctx context.Context, proxy *child, up *upstream, c *crowd, length time.Duration, r *report) error {
+// besideAttack has the crowd chat while another proxy, with an upstream of its own, is attacked.
+func (o *attackOptions) besideAttack(
+	ctx context.Context, proxy *child, binary, dir string, up *upstream, c *crowd, length time.Duration,
+) (p *phase, err error) {
+	elsewhere, err := newUpstream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer elsewhere.close()
+	neighbour, err := startProxy(ctx, binary, dir, elsewhere, o.env)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, neighbour.stop()) }()
+	p, _, _, err = o.underAttack(ctx, neighbour.visitors, proxy, up, c, length)
+	return p, err
+}
+
+// underAttack has the crowd chat while the attacks are played against a target.
+func (o *attackOptions) underAttack(
+	ctx context.Context, target string, proxy *child, up *upstream, c *crowd, length time.Duration,
+) (p *phase, most footprint, all []*outcomes, err error) {
 	var g errgroup.Group
-	g.Go(func() (err error) { r.Outcomes, err = o.assaultFrom(ctx, proxy.visitors); return err })
-	from := time.Now()
-	var err error
-	r.attacked, r.Peak, err = watched(ctx, proxy, up, c, length)
-	r.Authorizations.Mean, r.Authorizations.Most = up.authorizations(from, time.Now())
-	return errors.Join(err, g.Wait())
+	g.Go(func() (err error) { all, err = o.assaultFrom(ctx, target); return err })
+	p, most, err = watched(ctx, proxy, up, c, length)
+	return p, most, all, errors.Join(err, g.Wait())
 }
 
 // watched has the crowd chat and tells the most that the proxy used meanwhile. Looking costs both phases the same.

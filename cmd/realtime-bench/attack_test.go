@@ -30,12 +30,13 @@ func TestAttackedProxyKeepsItsPromises(t *testing.T) {
 	err := o.run(t.Context(), &out, &progress)
 	require.NoError(t, err, "%s\n%s", &out, &progress)
 	var r struct {
-		Calm, Attacked phaseReport
-		Attacks        []outcomes
-		Broken         []string
+		Calm, Neighbour, Attacked phaseReport
+		Attacks                   []outcomes
+		Broken                    []string
 	}
 	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
 	assert.Empty(t, r.Broken)
+	assert.NotZero(t, r.Neighbour.Committed)
 	assert.NotZero(t, r.Attacked.Committed)
 	assert.NotZero(t, r.Attacked.Sent)
 	assert.NotZero(t, r.Attacked.Joined)
@@ -50,7 +51,7 @@ func TestReportTellsWhatWasBroken(t *testing.T) {
 		one := footprint{ResidentBytes: 50 << 20, Goroutines: 100, Descriptors: 100}
 		r := &report{
 			options: &attackOptions{seconds: 10, authorizations: 20, memoryMiB: 128},
-			calm:    &phase{}, attacked: &phase{}, Before: one, Peak: one, After: one,
+			calm:    &phase{}, neighbour: &phase{}, attacked: &phase{}, Before: one, Peak: one, After: one,
 			Outcomes: []*outcomes{{Attack: "slow header", Seen: map[string]int{cut: 3}, Allowed: []string{cut}}},
 		}
 		r.Authorizations.Mean, r.Authorizations.Most = 20, 21

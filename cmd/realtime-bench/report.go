@@ -13,8 +13,8 @@ import (
 
 // report is what was seen. Broken names the promises that were not kept.
 type report struct {
-	options        *attackOptions
-	calm, attacked *phase
+	options                   *attackOptions
+	calm, neighbour, attacked *phase
 
 	Authorizations struct {
 		Mean float64 `json:"mean"` // a second
@@ -57,8 +57,8 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func (r *report) judge() {
 	r.Broken = []string{}
 	broken := func(format string, args ...any) { r.Broken = append(r.Broken, fmt.Sprintf(format, args...)) }
-	for i, p := range []phaseReport{r.calm.report(), r.attacked.report()} {
-		name := [...]string{"calm", "attacked"}[i]
+	for i, p := range []phaseReport{r.calm.report(), r.neighbour.report(), r.attacked.report()} {
+		name := [...]string{"calm", "neighbour's", "attacked"}[i]
 		if p.Refused > 0 {
 			broken("%d healthy visitors were refused in the %s phase: %s", p.Refused, name, strings.Join(p.Reasons, "; "))
 		}
@@ -93,16 +93,16 @@ func (r *report) print(out io.Writer, asJSON bool) error {
 	if asJSON {
 		return r.printJSON(out)
 	}
-	calm, attacked := r.calm.report(), r.attacked.report()
+	calm, beside, attacked := r.calm.report(), r.neighbour.report(), r.attacked.report()
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	row("healthy visitors\tcalm\tattacked\tratio")
-	row("p50, commit to visitor, ms\t%.2f\t%.2f\t%.2f", calm.P50, attacked.P50, ratio(attacked.P50, calm.P50))
-	row("p99, commit to visitor, ms\t%.2f\t%.2f\t%.2f", calm.P99, attacked.P99, ratio(attacked.P99, calm.P99))
-	row("rows committed / arrived\t%d / %d\t%d / %d", calm.Committed, calm.Arrived, attacked.Committed, attacked.Arrived)
-	row("messages sent\t%d\t%d", calm.Sent, attacked.Sent)
-	row("new and returning visitors\t%d\t%d", calm.Joined, attacked.Joined)
-	row("refused\t%d\t%d", calm.Refused, attacked.Refused)
+	row("healthy visitors\tcalm\tneighbour attacked\tattacked\tto calm\tto neighbour's")
+	row("p50, commit to visitor, ms\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f", calm.P50, beside.P50, attacked.P50, ratio(attacked.P50, calm.P50), ratio(attacked.P50, beside.P50))
+	row("p99, commit to visitor, ms\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f", calm.P99, beside.P99, attacked.P99, ratio(attacked.P99, calm.P99), ratio(attacked.P99, beside.P99))
+	row("rows committed / arrived\t%d / %d\t%d / %d\t%d / %d", calm.Committed, calm.Arrived, beside.Committed, beside.Arrived, attacked.Committed, attacked.Arrived)
+	row("messages sent\t%d\t%d\t%d", calm.Sent, beside.Sent, attacked.Sent)
+	row("new and returning visitors\t%d\t%d\t%d", calm.Joined, beside.Joined, attacked.Joined)
+	row("refused\t%d\t%d\t%d", calm.Refused, beside.Refused, attacked.Refused)
 	row("")
 	row("proxy\tbefore\tpeak\tafter")
 	row("resident memory, MiB\t%d\t%d\t%d", r.Before.ResidentBytes>>20, r.Peak.ResidentBytes>>20, r.After.ResidentBytes>>20)
@@ -141,16 +141,21 @@ func ratio(a, b float64) float64 {
 }
 
 func (r *report) printJSON(out io.Writer) error {
-	calm, attacked := r.calm.report(), r.attacked.report()
+	calm, beside, attacked := r.calm.report(), r.neighbour.report(), r.attacked.report()
 	enc := json.NewEncoder(out)
 	return enc.Encode(struct {
-		Healthy  int         `json:"healthy"`
-		Bad      int         `json:"bad_per_second"`
-		Seconds  int         `json:"seconds"`
-		Calm     phaseReport `json:"calm"`
-		Attacked phaseReport `json:"attacked"`
-		P50Ratio float64     `json:"p50_ratio"`
-		P99Ratio float64     `json:"p99_ratio"`
+		Healthy         int         `json:"healthy"`
+		Bad             int         `json:"bad_per_second"`
+		Seconds         int         `json:"seconds"`
+		Calm            phaseReport `json:"calm"`
+		Neighbour       phaseReport `json:"neighbour"`
+		Attacked        phaseReport `json:"attacked"`
+		P50Ratio        float64     `json:"p50_ratio"`
+		P99Ratio        float64     `json:"p99_ratio"`
+		P99ToNeighbours float64     `json:"p99_ratio_to_neighbours"`
 		*report
-	}{r.options.healthy, r.options.bad, r.options.seconds, calm, attacked, ratio(attacked.P50, calm.P50), ratio(attacked.P99, calm.P99), r})
+	}{
+		r.options.healthy, r.options.bad, r.options.seconds, calm, beside, attacked, ratio(attacked.P50, calm.P50), ratio(attacked.P99, calm.P99),
+		ratio(attacked.P99, beside.P99), r,
+	})
 }
