@@ -104,7 +104,7 @@ func (a *Attachment) Baseline(rows []*Row, scope *Scope, floor, readAt time.Time
 	}
 	a.builder = false
 	if a.conv.proved.IsZero() {
-		a.conv.proved = readAt
+		a.conv.proved, a.conv.looked = readAt, readAt
 	}
 	return true
 }

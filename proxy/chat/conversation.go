@@ -34,7 +34,9 @@ type conversation struct {
 	// gap says that held rows were dropped: only a read can bring them.
 	gap bool
 	// proved is the database's time up to which reads have shown every row.
-	proved   time.Time
+	proved time.Time
+	// looked is the same of the last read that showed what had changed since the one before, not earlier than proved.
+	looked   time.Time
 	activity time.Time
 }
 

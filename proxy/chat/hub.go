@@ -134,6 +134,8 @@ type Interest struct {
 	ConversationID string
 	// Proved is the database's time up to which reads have shown every row.
 	Proved time.Time
+	// Looked is the database's time up to which reads have shown every row whose transaction was short. It is not before Proved.
+	Looked time.Time
 	// Activity is when the last row came, in the database's clock.
 	Activity time.Time
 	// Subscribers counts the streams.
@@ -169,7 +171,7 @@ func (h *Hub) InterestsOf(ids []string) []Interest {
 func (c *conversation) interest() (in Interest, ready bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	in = Interest{ConversationID: c.id, Proved: c.proved, Activity: c.activity}
+	in = Interest{ConversationID: c.id, Proved: c.proved, Looked: c.looked, Activity: c.activity}
 	for _, cl := range c.classes {
 		in.Subscribers += len(cl.subs)
 		ready = ready || !cl.building

@@ -272,9 +272,12 @@ func TestInterestsListWatchedConversations(t *testing.T) {
 	n.Publish(mine("a", start), false)
 	n.SetProved(idC2, start.Add(time.Minute), time.Minute)
 	n.SetProved(idC2, start, time.Minute)
+	n.SetLooked(idC2, start.Add(time.Hour))
+	n.SetLooked(idC2, start.Add(time.Second))
+	n.SetLooked("nobody's", start)
 	assert.Equal(t, []chat.Interest{
-		{ConversationID: idC1, Proved: start, Activity: start.Add(time.Second), Subscribers: 1},
-		{ConversationID: idC2, Proved: start.Add(time.Minute), Subscribers: 2},
+		{ConversationID: idC1, Proved: start, Looked: start, Activity: start.Add(time.Second), Subscribers: 1},
+		{ConversationID: idC2, Proved: start.Add(time.Minute), Looked: start.Add(time.Hour), Subscribers: 2},
 	}, n.Interests())
 	assert.Equal(t, n.Interests()[1:], n.InterestsOf([]string{idX, idC2, "nobody's"}), "one is not ready, one is not watched")
 	var ids []string

@@ -131,11 +131,28 @@ func (h *Hub) SetProved(conversationID string, at time.Time, overlap time.Durati
 		return
 	}
 	c.proved = at
+	c.lookedLocked(at)
 	for _, cl := range c.classes {
 		if !cl.building {
 			cl.prove(at)
 			cl.forget(at.Add(-overlap))
 		}
+	}
+}
+
+// SetLooked records that a read begun at the database's time at has shown every row that had changed a moment before the last one, which
+// proves nothing of rows that were committed late.
+func (h *Hub) SetLooked(conversationID string, at time.Time) {
+	if c := h.find(conversationID); c != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.lookedLocked(at)
+	}
+}
+
+func (c *conversation) lookedLocked(at time.Time) {
+	if at.After(c.looked) {
+		c.looked = at
 	}
 }
 

@@ -46,11 +46,7 @@ func (f *Feed) catchUpBatch(ctx context.Context, batch []chat.Interest, kind rea
 	if kind == readCatchUp {
 		known = knownIn(f.hub, batch)
 	}
-	overlap := f.opts.CatchUpOverlap
-	if planted == "skip the overlap" {
-		overlap = 0
-	}
-	r, err := f.readSince(ctx, ids, batch[0].Proved.Add(-overlap))
+	r, err := f.readSpan(ctx, ids, f.spanOf(batch, kind))
 	for err == nil {
 		forgetRead(known, r)
 		if err = f.recoverRows(ctx, ids, r, kind); err != nil || r.whole {
@@ -63,6 +59,20 @@ func (f *Feed) catchUpBatch(ctx context.Context, batch []chat.Interest, kind rea
 		shown.add(known)
 	}
 	return err
+}
+
+// spanOf is what a read of a batch, whose first conversation was proved longest ago, asks for. What a reconciling read leaves out was
+// committed long after its created_at, and lost by the channel: the next whole one shows it.
+func (f *Feed) spanOf(batch []chat.Interest, kind readKind) span {
+	overlap := f.opts.CatchUpOverlap
+	if planted == "skip the overlap" {
+		overlap = 0
+	}
+	s := span{since: batch[0].Proved.Add(-overlap)}
+	if kind == readReconcile && f.opts.Store.Now().Sub(batch[0].Proved) < wholeEvery {
+		s.changed = stalest(slices.Clone(batch), 1)[0].Looked.Add(-lookBack)
+	}
+	return s
 }
 
 // forgetRead drops the rows that a read has shown.
@@ -92,8 +102,12 @@ func (f *Feed) recoverRows(ctx context.Context, ids []string, r *reading, kind r
 	for _, id := range ids {
 		news := f.hub.Recover(id, r.rows[id], scopes[id], f.unbrought(r.rows[id], kind))
 		f.metrics.recover(news)
-		if r.whole {
+		switch {
+		case !r.whole:
+		case r.span.changed.IsZero():
 			f.hub.SetProved(id, r.readAt, f.opts.CatchUpOverlap)
+		default:
+			f.hub.SetLooked(id, r.readAt)
 		}
 	}
 	return nil

@@ -75,9 +75,10 @@
 // One read runs at a time; a catch-up that is owed makes the others give way, so that rows which come live wait behind it from the start.
 // All three reads are one function: hold the live rows of a conversation (not for reconciling), read back from what is proved, merge by row
 // id, release. "Proved" is the database's time at the start of the last read that showed every row of a conversation, never the time of
-// live traffic. Reads go back behind it by CatchUpOverlap, because a row may be committed later than its created_at. A catch-up
-// also reads by id the newest 500 rows that the visitors of a conversation have been shown and that it did not read anyway: what changed in
-// the gap is updated, what is gone is taken back.
+// live traffic. Reads go back behind it by CatchUpOverlap, because a row may be committed later than its created_at. Most reconciling
+// reads ask, of these rows, only for those created or updated since the last read or up to 10 s before it, and prove nothing; one in
+// every 30 s asks for all. A catch-up also reads by id the newest 500 rows that the visitors of a conversation have been shown and that it
+// did not read anyway: what changed in the gap is updated, what is gone is taken back.
 //
 // # The canary
 //
@@ -98,9 +99,10 @@
 //	quiet:   1 s + ReconcileInterval * ceil(Q / min(Q, max(100, 500-A))) + r
 //
 // after its creation: 3.5 s + r by default with up to 400 active and 100 quiet ones, and never later for an active one while there are
-// at most 400 of those. A canary notices within 7 s that the server brings nothing, and all conversations are then read: with it, a row is
-// delivered at the latest 7 s + r' after the server went deaf, or after its creation if that is later, where r' is what it takes to
-// read all of them, and a write. What the server loses in a moment between two beats only reads find.
+// at most 400 of those. A row whose transaction took longer than 10 s may take 30 s more. A canary notices within 7 s that the server
+// brings nothing, and all conversations are then read: with it, a row is delivered at the latest 7 s + r' after the server went deaf, or
+// after its creation if that is later, where r' is what it takes to read all of them, and a write. What the server loses in a moment
+// between two beats only reads find.
 //
 // # Life cycle
 //

@@ -35,6 +35,7 @@ type database struct {
 	down     bool
 	noScopes bool // only sessions cannot be read
 	reads    int
+	queries  []rest.MessagesQuery // of reads that were not paged on
 	scopes   int
 	byID     int
 	pageRows int
@@ -106,10 +107,22 @@ func (d *database) counts() (reads, scopes, byID int) {
 	return d.reads, d.scopes, d.byID
 }
 
+// asked are the queries until now, each for a first page.
+func (d *database) asked() []rest.MessagesQuery {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.queries)
+}
+
 func (d *database) Now() time.Time { return time.Now() }
 
 func createdAt(r map[string]any) time.Time {
 	t, _ := time.Parse(time.RFC3339Nano, r["created_at"].(string))
+	return t
+}
+
+func updatedAt(r map[string]any) time.Time {
+	t, _ := time.Parse(time.RFC3339Nano, r["updated_at"].(string))
 	return t
 }
 
@@ -123,6 +136,9 @@ func (d *database) Messages(ctx context.Context, q rest.MessagesQuery) (rest.Pag
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reads++
+	if q.After.IsZero() && q.Before.IsZero() {
+		d.queries = append(d.queries, q)
+	}
 	if d.down {
 		return rest.Page{}, errDown
 	}
@@ -138,6 +154,7 @@ func (d *database) Messages(ctx context.Context, q rest.MessagesQuery) (rest.Pag
 		place := func(p rest.Position) int { return cmp.Or(at.Compare(p.CreatedAt), cmp.Compare(id, p.ID)) }
 		switch {
 		case !slices.Contains(q.Conversations, r["conversation_id"].(string)), at.Before(q.Since):
+		case at.Before(q.ChangedSince) && updatedAt(r).Before(q.ChangedSince):
 		case !q.After.IsZero() && place(q.After) <= 0, !q.Before.IsZero() && place(q.Before) >= 0:
 		default:
 			rows = append(rows, r)

@@ -233,6 +233,38 @@ func TestReconcilingReadFindsWhatADeafChannelDoesNotBring(t *testing.T) {
 	})
 }
 
+// Of the reads while the channel is live most ask for little, and none leaves out what a deaf channel did not bring.
+func TestReconcilingReadsAskForWhatChanged(t *testing.T) {
+	d := newDatabase()
+	inBubble(t, d, func(t *testing.T, f *node) {
+		s := begin(t, f)
+		old := row(1, "old", time.Now())
+		d.commit(old)
+		bring(f, old)
+		time.Sleep(2*time.Minute + time.Second) // between two reads
+		from := len(d.asked())
+		time.Sleep(time.Minute)
+		whole := 0
+		for _, q := range d.asked()[from:] {
+			if q.ChangedSince.IsZero() {
+				whole++
+				continue
+			}
+			assert.WithinDuration(t, time.Now(), q.ChangedSince, 75*time.Second)
+			assert.GreaterOrEqual(t, q.ChangedSince.Sub(q.Since), 4*time.Minute)
+		}
+		assert.Equal(t, 24, len(d.asked())-from)
+		assert.Equal(t, 2, whole, "every 30 s")
+
+		d.update(1, "new")
+		time.Sleep(3500 * time.Millisecond)
+		assert.Equal(t, []string{"old", "~new"}, s.texts(), "changed 3 minutes after it was created")
+		d.commit(row(2, "slow", time.Now().Add(-4*time.Minute)))
+		time.Sleep(33 * time.Second)
+		assert.Equal(t, []string{"old", "~new", "+slow"}, s.texts(), "committed 4 minutes after it was created")
+	})
+}
+
 func TestUnpublishedTableIsExplainedOnceWithTheRemedy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logs bytes.Buffer

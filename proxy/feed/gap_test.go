@@ -217,7 +217,7 @@ func TestAReconcilingRoundTakesTheActiveFirstAndTheOthersInTurn(t *testing.T) {
 		t.Run(fmt.Sprintf("%d active, %d quiet", c.active, c.quiet), func(t *testing.T) {
 			var all []chat.Interest
 			for i := range c.active + c.quiet {
-				in := chat.Interest{ConversationID: fmt.Sprint(i), Proved: now.Add(-time.Duration(i) * time.Millisecond)}
+				in := chat.Interest{ConversationID: fmt.Sprint(i), Looked: now.Add(-time.Duration(i) * time.Millisecond)}
 				if i < c.active {
 					in.Activity = now.Add(-59 * time.Second)
 				}
@@ -227,8 +227,8 @@ func TestAReconcilingRoundTakesTheActiveFirstAndTheOthersInTurn(t *testing.T) {
 			for _, in := range feed.Reconcilable(all, now) {
 				if in.Activity.IsZero() {
 					quiet++
-					assert.Less(t, now.Sub(in.Proved), time.Duration(c.active+c.quiet)*time.Millisecond)
-					assert.GreaterOrEqual(t, now.Sub(in.Proved), time.Duration(c.active+c.quiet-c.wantQuiet)*time.Millisecond, "the stalest")
+					assert.Less(t, now.Sub(in.Looked), time.Duration(c.active+c.quiet)*time.Millisecond)
+					assert.GreaterOrEqual(t, now.Sub(in.Looked), time.Duration(c.active+c.quiet-c.wantQuiet)*time.Millisecond, "the stalest")
 				} else {
 					active++
 				}

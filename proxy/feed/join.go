@@ -65,7 +65,7 @@ func (f *Feed) readRest(ctx context.Context, a *chat.Attachment, j *joinRead) er
 		return nil
 	}
 	for !j.whole {
-		p, rows, err := f.readPage(ctx, []string{j.conversationID}, time.Time{}, j.last)
+		p, rows, err := f.readPage(ctx, []string{j.conversationID}, span{}, j.last)
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (f *Feed) deliverBacklog(ctx context.Context, a *chat.Attachment, since tim
 		}
 		id := a.Subscriber.Visitor().ConversationID
 		var p rest.Page
-		if p, rows, err = f.readPage(ctx, []string{id}, time.Time{}, last); err != nil {
+		if p, rows, err = f.readPage(ctx, []string{id}, span{}, last); err != nil {
 			return f.refuse(err)
 		}
 		if scope, err = f.scopeFor(ctx, a, rows); err != nil {

@@ -90,7 +90,7 @@ func (f *Feed) serveJoins(ctx context.Context, batch []*joinRead) {
 			since = j.since
 		}
 	}
-	r, err := f.readSince(ctx, ids, since)
+	r, err := f.readSpan(ctx, ids, span{since: since})
 	var scopes map[string]*chat.Scope
 	if err == nil {
 		scopes, err = f.readScopes(ctx, scopesWanted(batch, r))

@@ -12,9 +12,13 @@ import (
 // maxPages bounds one batched read; what is left is read on by whoever needs it.
 const maxPages = 20
 
+// span says which rows are read: those created since, and if changed is not zero, of these only what was created or updated since then.
+type span struct{ since, changed time.Time }
+
 // reading is what a read of some conversations showed.
 type reading struct {
 	rows map[string][]*chat.Row // by conversation
+	span span
 	// readAt is a time that the database's clock had reached when the read began.
 	readAt time.Time
 	// whole says that every row was read; if not, last is where to go on.
@@ -22,11 +26,11 @@ type reading struct {
 	last  rest.Position
 }
 
-// readSince reads the rows of up to maxBatch conversations created since.
-func (f *Feed) readSince(ctx context.Context, ids []string, since time.Time) (*reading, error) {
-	r := &reading{rows: make(map[string][]*chat.Row, len(ids))}
+// readSpan reads the rows of a span of up to maxBatch conversations.
+func (f *Feed) readSpan(ctx context.Context, ids []string, s span) (*reading, error) {
+	r := &reading{span: s, rows: make(map[string][]*chat.Row, len(ids))}
 	for page := range maxPages {
-		p, rows, err := f.readPage(ctx, ids, since, r.last)
+		p, rows, err := f.readPage(ctx, ids, s, r.last)
 		if err != nil {
 			return nil, err
 		}
@@ -47,8 +51,8 @@ func (f *Feed) readSince(ctx context.Context, ids []string, since time.Time) (*r
 
 // readOn reads the page after a reading that was not whole.
 func (f *Feed) readOn(ctx context.Context, ids []string, r *reading) (*reading, error) {
-	next := &reading{rows: make(map[string][]*chat.Row), readAt: r.readAt, last: r.last}
-	p, rows, err := f.readPage(ctx, ids, time.Time{}, r.last)
+	next := &reading{span: r.span, rows: make(map[string][]*chat.Row), readAt: r.readAt, last: r.last}
+	p, rows, err := f.readPage(ctx, ids, r.span, r.last)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +63,9 @@ func (f *Feed) readOn(ctx context.Context, ids []string, r *reading) (*reading, 
 	return next, nil
 }
 
-func (f *Feed) readPage(ctx context.Context, ids []string, since time.Time, after rest.Position) (rest.Page, []*chat.Row, error) {
-	q := rest.MessagesQuery{Conversations: ids, Since: since, After: after}
+// readPage reads a page of a span, from its start or after a position.
+func (f *Feed) readPage(ctx context.Context, ids []string, s span, after rest.Position) (rest.Page, []*chat.Row, error) {
+	q := rest.MessagesQuery{Conversations: ids, Since: s.since, ChangedSince: s.changed, After: after}
 	if !after.IsZero() {
 		q.Since = time.Time{}
 	}

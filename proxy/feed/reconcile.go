@@ -13,6 +13,11 @@ const (
 	reconcileBatches = 5
 	quietBatches     = 1
 	activeFor        = time.Minute
+
+	// wholeEvery is how often a conversation is read back as far as a catch-up would. The reads between ask for what changed since the
+	// last one, and lookBack before that, which covers all but slow transactions.
+	wholeEvery = 30 * time.Second
+	lookBack   = 10 * time.Second
 )
 
 // reconcile reads the conversations that are worth a look while the channel is live.
@@ -21,7 +26,7 @@ func (f *Feed) reconcile(ctx context.Context) error {
 }
 
 // reconcilable chooses a round's conversations: the active ones first, the others with what is left of the budget but never with less than
-// their share, each in turn of when they were last proved.
+// their share, each in turn of when they were last read.
 func reconcilable(interests []chat.Interest, now time.Time) []chat.Interest {
 	var active, quiet []chat.Interest
 	for _, in := range interests {
@@ -36,8 +41,8 @@ func reconcilable(interests []chat.Interest, now time.Time) []chat.Interest {
 	return append(round, stalest(quiet, share)...)
 }
 
-// stalest returns up to n interests, those first that were proved longest ago.
+// stalest returns up to n interests, those first that were read longest ago.
 func stalest(interests []chat.Interest, n int) []chat.Interest {
-	slices.SortStableFunc(interests, func(a, b chat.Interest) int { return a.Proved.Compare(b.Proved) })
+	slices.SortStableFunc(interests, func(a, b chat.Interest) int { return a.Looked.Compare(b.Looked) })
 	return interests[:min(n, len(interests))]
 }

@@ -30,6 +30,7 @@ type MessagesQuery struct {
 	Conversations []string  // 1 to 100 ids
 	Since         time.Time // created_at >= Since
 	Until         time.Time // created_at < Until
+	ChangedSince  time.Time // created_at or updated_at >= ChangedSince
 	After         Position  // (created_at, id) > After
 	Before        Position  // (created_at, id) < Before
 	Descending    bool      // newest first
@@ -104,7 +105,7 @@ func (q MessagesQuery) check(op string) error {
 	if q.Limit < 0 || q.Limit > maxRows {
 		return invalid(op, "limit")
 	}
-	for _, t := range []time.Time{q.Since, q.Until, q.After.CreatedAt, q.Before.CreatedAt} {
+	for _, t := range []time.Time{q.Since, q.Until, q.ChangedSince, q.After.CreatedAt, q.Before.CreatedAt} {
 		if !t.IsZero() && !isTimestamp(t) {
 			return invalid(op, "time")
 		}

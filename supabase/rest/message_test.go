@@ -49,6 +49,10 @@ func TestMessagesAsksForOnePage(t *testing.T) {
 			rest.MessagesQuery{Since: noon.Add(time.Hour), After: position}, up,
 			`created_at.gte."2026-11-22T13:00:00.195758Z",created_at.lt.` + last + `,or(created_at.gt.` + at + `,id.gt.` + idB + `)`, "1000",
 		},
+		"changed": {
+			rest.MessagesQuery{Since: noon.Add(-time.Hour), ChangedSince: noon}, up,
+			`created_at.gte."2026-11-22T11:00:00.195758Z",created_at.lt.` + last + `,or(created_at.gte.` + at + `,updated_at.gte.` + at + `)`, "1000",
+		},
 		"newest": {rest.MessagesQuery{Descending: true, Limit: 1000}, down, `created_at.gte.` + first + `,created_at.lt.` + last, "1000"},
 		"before": {
 			rest.MessagesQuery{Descending: true, Before: position}, down,
@@ -151,6 +155,7 @@ func TestMessagesRefusesUnusableQueries(t *testing.T) {
 		"position without time":  {Conversations: one, Before: rest.Position{ID: idA}},
 		"hostile position":       {Conversations: one, After: rest.Position{CreatedAt: noon, ID: "1),or(id.gt.0"}},
 		"time after all":         {Conversations: one, Until: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"change before all":      {Conversations: one, ChangedSince: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)},
 		"time before all":        {Conversations: one, Since: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,7 +38,7 @@ func literal(t time.Time) string {
 	return t.UTC().Format(`"2006-01-02T15:04:05.000000Z"`)
 }
 
-// bounds writes all conditions on the position as one logical expression. There is always a lower and an upper bound,
+// bounds writes all conditions on times and position as one logical expression. There is always a lower and an upper bound,
 // which keeps out rows whose created_at is null or infinite.
 func (q MessagesQuery) bounds(t Table) string {
 	at, id := t.column("created_at"), t.column("id")
@@ -62,6 +62,10 @@ func (q MessagesQuery) bounds(t Table) string {
 	}
 	if !q.Before.IsZero() {
 		terms = append(terms, fmt.Sprintf("or(%s.lt.%s,%s.lt.%s)", at, literal(q.Before.CreatedAt), id, q.Before.ID))
+	}
+	if !q.ChangedSince.IsZero() {
+		changed := literal(q.ChangedSince)
+		terms = append(terms, fmt.Sprintf("or(%s.gte.%s,%s.gte.%s)", at, changed, t.column("updated_at"), changed))
 	}
 	return strings.Join(terms, ",")
 }

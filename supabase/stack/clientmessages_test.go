@@ -230,3 +230,20 @@ func TestClientInsertsAMessageOnce(t *testing.T) {
 		assert.True(t, rest.MissingColumn(err), "%v", err)
 	})
 }
+
+func TestClientReadsWhatChangedSince(t *testing.T) {
+	s := stack.Start(t, stack.Options{Profile: stack.Profile{Rows: true, Relaxed: true}})
+	client := serviceClient(t, s)
+	before := value[time.Time](t, s, "select clock_timestamp()")
+	require.NoError(t, s.Exec(t.Context(), "update public.chat_messages_v2 set content = content where id = $1", fixtureIDs("m02")[0]))
+	require.NoError(t, s.Exec(t.Context(), `insert into public.chat_messages_v2 (conversation_id, session_id, role, content, created_at, updated_at)
+		values ($1, gen_random_uuid(), 'system', '{"type": "text", "text": "x"}', now(), null)`, fixture.Visitor.ConversationID))
+	inserted := value[string](t, s, "select id::text from public.chat_messages_v2 where updated_at is null")
+	q := rest.MessagesQuery{Conversations: []string{fixture.Visitor.ConversationID}, ChangedSince: before}
+	found, pages := allPages(t, client, q)
+	assert.Equal(t, append(fixtureIDs("m02"), inserted), found, "what was updated and what was created")
+	assert.Equal(t, 1, pages)
+	q.Since = before
+	found, _ = allPages(t, client, q)
+	assert.Equal(t, []string{inserted}, found)
+}
