@@ -66,3 +66,14 @@ func StandingsAfter(n int, address func(int) netip.Addr) (kept int, oldest netip
 	}
 	return len(t.standings.entries), t.standings.order.Back().Value.(lruEntry[netip.Prefix, standing]).key.Addr()
 }
+
+// JoinFullLine fills the line of those who wait and returns what asks for one more turn.
+func JoinFullLine(address func(int) netip.Addr) (join func(n int), end func()) {
+	work := newTasks()
+	t := newTurns(Options{AuthorizePerSecond: 1, Concurrency: 8}, work)
+	join = func(n int) { _, _ = t.join(chat.Neighbourhood(address(n%400)), false) } // one of those who wait is refused
+	for n := range 2 * t.capacity {
+		join(n)
+	}
+	return join, work.close
+}

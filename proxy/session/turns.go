@@ -52,6 +52,7 @@ type turn struct {
 	from  netip.Prefix
 	known bool // the token has proved a session before
 	since time.Time
+	place time.Time // in the order of those who wait; see placeLocked
 	given chan struct{}
 	err   error
 }
@@ -98,9 +99,10 @@ func (t *turns) join(from netip.Prefix, known bool) (*turn, error) {
 		t.beginLocked(one, now)
 		return one, nil
 	}
+	one.place = t.placeLocked(one, now)
 	if len(t.waiting) >= t.capacity {
-		last := t.lastLocked(now)
-		if !t.orderLocked(one, now).Before(t.orderLocked(t.waiting[last], now)) {
+		last := t.lastLocked()
+		if !one.place.Before(t.waiting[last].place) {
 			t.blameLocked(one)
 			return nil, errTooMany
 		}
@@ -182,7 +184,7 @@ func (t *turns) give(ctx context.Context) (next time.Duration, more bool) {
 		}
 	}
 	for len(t.waiting) > 0 && t.running < t.slots && !now.Before(t.nextLocked()) {
-		t.beginLocked(t.takeLocked(t.firstLocked(now)), now)
+		t.beginLocked(t.takeLocked(t.firstLocked()), now)
 	}
 	if len(t.waiting) == 0 {
 		t.serving = false
@@ -229,9 +231,9 @@ func (t *turns) refuseLocked(i int, err error) {
 }
 
 // firstLocked is whose turn is next.
-func (t *turns) firstLocked(now time.Time) (first int) {
-	for i := range t.waiting {
-		if t.orderLocked(t.waiting[i], now).Before(t.orderLocked(t.waiting[first], now)) {
+func (t *turns) firstLocked() (first int) {
+	for i, one := range t.waiting {
+		if one.place.Before(t.waiting[first].place) {
 			first = i
 		}
 	}
@@ -239,17 +241,18 @@ func (t *turns) firstLocked(now time.Time) (first int) {
 }
 
 // lastLocked is whom all others go before.
-func (t *turns) lastLocked(now time.Time) (last int) {
-	for i := range t.waiting {
-		if !t.orderLocked(t.waiting[i], now).Before(t.orderLocked(t.waiting[last], now)) {
+func (t *turns) lastLocked() (last int) {
+	for i, one := range t.waiting {
+		if !one.place.Before(t.waiting[last].place) {
 			last = i
 		}
 	}
 	return last
 }
 
-// orderLocked orders those who wait: by the time they came and their penalty, so that nobody is overtaken for ever.
-func (t *turns) orderLocked(one *turn, now time.Time) time.Time {
+// placeLocked orders those who wait: by the time they came and their penalty, so that nobody is overtaken for ever. A place holds until the
+// standing of the address changes; that a penalty lapses during a wait, which is short, does not matter.
+func (t *turns) placeLocked(one *turn, now time.Time) time.Time {
 	if one.known {
 		return one.since.Add(-knownBonus)
 	}
@@ -267,11 +270,22 @@ func (t *turns) blameLocked(one *turn) {
 		s.unproved, s.blamed = 0, now.Add(blamePeriod)
 	}
 	s.unproved++
-	t.standings.put(one.from, s)
+	t.judgeLocked(one.from, s, now)
 }
 
 func (t *turns) trustLocked(one *turn) {
 	s, _ := t.standings.get(one.from)
-	s.trusted = time.Now().Add(creditPeriod)
-	t.standings.put(one.from, s)
+	now := time.Now()
+	s.trusted = now.Add(creditPeriod)
+	t.judgeLocked(one.from, s, now)
+}
+
+// judgeLocked changes the standing of an address, and the places of those who wait from there.
+func (t *turns) judgeLocked(from netip.Prefix, s standing, now time.Time) {
+	t.standings.put(from, s)
+	for _, one := range t.waiting {
+		if one.from == from {
+			one.place = t.placeLocked(one, now)
+		}
+	}
 }

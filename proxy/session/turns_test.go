@@ -208,3 +208,11 @@ func TestStandingsOfAddressesAreBounded(t *testing.T) {
 	assert.Equal(t, 10_000, kept)
 	assert.Equal(t, address(90_000), oldest, "the few who wait have nothing against them")
 }
+
+func BenchmarkTokenBehindAFullLine(b *testing.B) {
+	join, end := session.JoinFullLine(address)
+	defer end()
+	for n := 0; b.Loop(); n++ {
+		join(n)
+	}
+}
