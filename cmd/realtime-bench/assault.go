@@ -28,6 +28,9 @@ func newHostileCommand() *cobra.Command {
 		Hidden: true,
 		Args:   noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := inRange([]numberFlag{{"bad", bad, 100_000}, {"hostile-addresses", addresses, 60_000}, {"seconds", seconds, 3600}}); err != nil {
+				return err
+			}
 			sources := newSources(hostileNetwork, addresses)
 			defer closeIdle(sources)
 			ctx, cancel := context.WithTimeout(cmd.Context(), time.Duration(seconds)*time.Second)

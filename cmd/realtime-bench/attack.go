@@ -18,7 +18,7 @@ const (
 	// recoverTimeout bounds the wait for goroutines and descriptors to be given back.
 	recoverTimeout = 30 * time.Second
 	// watchEvery is the time between two looks at the proxy's memory.
-	watchEvery = 250 * time.Millisecond
+	watchEvery = time.Second
 )
 
 // errBroken says that the proxy broke a promise; the report tells which.
@@ -28,7 +28,7 @@ var errBroken = errors.New("the proxy broke a promise")
 type attackOptions struct {
 	healthy, addresses        int
 	bad, hostileAddresses     int
-	seconds                   int
+	rounds, seconds           int
 	authorizations, memoryMiB int
 	proxy                     string
 	json                      bool
@@ -40,7 +40,7 @@ func newAttackCommand() *cobra.Command {
 	var o attackOptions
 	cmd := &cobra.Command{
 		Use:   "attack",
-		Short: "Attack a proxy with default limits while healthy visitors chat, and compare with a calm phase before",
+		Short: "Attack a proxy with default limits while healthy visitors chat, and compare with calm phases between",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -51,7 +51,8 @@ func newAttackCommand() *cobra.Command {
 	f.IntVar(&o.addresses, "addresses", 20, "addresses of the healthy visitors, each good for 50 connections")
 	f.IntVar(&o.bad, "bad", 2000, "requests with bad tokens a second")
 	f.IntVar(&o.hostileAddresses, "hostile-addresses", 400, "addresses of the hostile visitors")
-	f.IntVar(&o.seconds, "seconds", 20, "length of each phase")
+	f.IntVar(&o.rounds, "rounds", 6, "rounds of a calm and an attacked phase")
+	f.IntVar(&o.seconds, "seconds", 10, "length of each phase")
 	f.IntVar(&o.authorizations, "authorizations", 20, "most authorisations a second that Supabase may see")
 	f.IntVar(&o.memoryMiB, "memory", 128, "most MiB of resident memory that the attack may add")
 	f.StringVar(&o.proxy, "proxy", "", "path of a built realtime-proxy; by default it is built from the working directory's module")
@@ -61,16 +62,23 @@ func newAttackCommand() *cobra.Command {
 }
 
 func (o *attackOptions) check() error {
-	for _, n := range []struct {
-		flag              string
-		value, least, top int
-	}{
-		{"healthy", o.healthy, 1, 20_000}, {"addresses", o.addresses, 1, 60_000}, {"bad", o.bad, 1, 100_000},
-		{"hostile-addresses", o.hostileAddresses, 1, 60_000}, {"seconds", o.seconds, 1, 3600},
-		{"authorizations", o.authorizations, 1, 1000}, {"memory", o.memoryMiB, 1, 1 << 20},
-	} {
-		if n.value < n.least || n.value > n.top {
-			return usageError{fmt.Errorf("--%s is %d, needs to be from %d to %d", n.flag, n.value, n.least, n.top)}
+	return inRange([]numberFlag{
+		{"healthy", o.healthy, 20_000}, {"addresses", o.addresses, 60_000}, {"bad", o.bad, 100_000},
+		{"hostile-addresses", o.hostileAddresses, 60_000}, {"rounds", o.rounds, 1000}, {"seconds", o.seconds, 3600},
+		{"authorizations", o.authorizations, 1000}, {"memory", o.memoryMiB, 1 << 20},
+	})
+}
+
+// numberFlag is a flag that takes from 1 to most.
+type numberFlag struct {
+	name        string
+	value, most int
+}
+
+func inRange(flags []numberFlag) error {
+	for _, f := range flags {
+		if f.value < 1 || f.value > f.most {
+			return usageError{fmt.Errorf("--%s is %d, needs to be from 1 to %d", f.name, f.value, f.most)}
 		}
 	}
 	return nil
@@ -117,15 +125,14 @@ func (o *attackOptions) play(ctx context.Context, progress io.Writer) (r *report
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, proxy.stop()) }()
-	if r, err = o.measure(ctx, proxy, binary, dir, up, progress); err != nil {
+	if r, err = o.measure(ctx, proxy, up, progress); err != nil {
 		fmt.Fprintf(progress, "what the proxy logged above level info:\n%s\n", proxy.tail())
 	}
 	return r, err
 }
 
-// measure has three phases with the same visitors: nobody is attacked, then another proxy on the machine, then theirs. The second shows what
-// the load of an attack does to the machine, whoever it is aimed at.
-func (o *attackOptions) measure(ctx context.Context, proxy *child, binary, dir string, up *upstream, progress io.Writer) (*report, error) {
+// measure has the same visitors chat in peace and under attack, turn by turn, so that what else happens to the machine meets both alike.
+func (o *attackOptions) measure(ctx context.Context, proxy *child, up *upstream, progress io.Writer) (*report, error) {
 	say := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
 	healthy := newSources(healthyNetwork, o.addresses)
 	defer closeIdle(healthy)
@@ -135,28 +142,14 @@ func (o *attackOptions) measure(ctx context.Context, proxy *child, binary, dir s
 		return nil, err
 	}
 	defer c.leave()
-	length := time.Duration(o.seconds) * time.Second
-	r := &report{options: o}
-	say("calm phase, %s", length)
-	if r.calm, _, err = watched(ctx, proxy, up, c, length); err != nil {
-		return nil, err
+	r := &report{options: o, calm: &phase{}, attacked: &phase{}}
+	for n := range o.rounds {
+		say("round %d of %d", n+1, o.rounds)
+		if err := o.round(ctx, proxy, up, c, r); err != nil {
+			return nil, err
+		}
+		closeIdle(healthy)
 	}
-	say("neighbour attacked, %s", length)
-	if r.neighbour, err = o.besideAttack(ctx, proxy, binary, dir, up, c, length); err != nil {
-		return nil, err
-	}
-	closeIdle(healthy)
-	if r.Before, err = up.footprint(ctx, proxy.admin); err != nil {
-		return nil, err
-	}
-	say("attacked phase, %s", length)
-	from := time.Now()
-	if r.attacked, r.Peak, r.Outcomes, err = o.underAttack(ctx, proxy.visitors, proxy, up, c, length); err != nil {
-		return nil, err
-	}
-	r.Authorizations.Mean, r.Authorizations.Most = up.authorizations(from, from.Add(length))
-	say("the attack is over")
-	closeIdle(healthy)
 	if r.After, err = recovered(ctx, up, proxy.admin, r.Before); err != nil {
 		return nil, err
 	}
@@ -164,22 +157,35 @@ func (o *attackOptions) measure(ctx context.Context, proxy *child, binary, dir s
 	return r, ctx.Err()
 }
 
-// besideAttack has the crowd chat while another proxy, with an upstream of its own, is attacked.
-func (o *attackOptions) besideAttack(
-	ctx context.Context, proxy *child, binary, dir string, up *upstream, c *crowd, length time.Duration,
-) (p *phase, err error) {
-	elsewhere, err := newUpstream(ctx)
+// round adds a calm and an attacked phase to the report.
+func (o *attackOptions) round(ctx context.Context, proxy *child, up *upstream, c *crowd, r *report) error {
+	length := time.Duration(o.seconds) * time.Second
+	calm, _, err := watched(ctx, proxy, up, c, length)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer elsewhere.close()
-	neighbour, err := startProxy(ctx, binary, dir, elsewhere, o.env)
+	r.calm.add(calm)
+	closeIdle(c.sources)
+	before, err := up.footprint(ctx, proxy.admin)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { err = errors.Join(err, neighbour.stop()) }()
-	p, _, _, err = o.underAttack(ctx, neighbour.visitors, proxy, up, c, length)
-	return p, err
+	if r.Before == (footprint{}) {
+		r.Before = before
+	}
+	from := time.Now()
+	attacked, most, all, err := o.underAttack(ctx, proxy.visitors, proxy, up, c, length)
+	if err != nil {
+		return err
+	}
+	r.attacked.add(attacked)
+	r.Peak = r.Peak.orMore(most)
+	r.AddedBytes = max(r.AddedBytes, most.ResidentBytes-before.ResidentBytes)
+	r.Outcomes = merged(r.Outcomes, all)
+	mean, worst := up.authorizations(from, from.Add(length))
+	r.Authorizations.Mean += mean / float64(o.rounds)
+	r.Authorizations.Most = max(r.Authorizations.Most, worst)
+	return nil
 }
 
 // underAttack has the crowd chat while the attacks are played against a target.
@@ -192,14 +198,18 @@ func (o *attackOptions) underAttack(
 	return p, most, all, errors.Join(err, g.Wait())
 }
 
-// watched has the crowd chat and tells the most that the proxy used meanwhile. Looking costs both phases the same.
+// watched has the crowd chat and tells the most that the proxy used meanwhile. Looking costs both kinds of phases the same.
 func watched(ctx context.Context, proxy *child, up *upstream, c *crowd, length time.Duration) (p *phase, most footprint, err error) {
 	watching, end := context.WithCancel(ctx)
 	defer end()
 	var g errgroup.Group
 	g.Go(func() (err error) { most, err = peak(watching, up, proxy.admin); return err })
+	before := processors()
 	p, err = c.chat(ctx, length)
 	end()
+	if p != nil {
+		p.used = processors().since(before)
+	}
 	return p, most, errors.Join(err, g.Wait())
 }
 

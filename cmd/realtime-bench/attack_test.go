@@ -3,7 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,20 +29,20 @@ func TestMain(m *testing.M) {
 // The small version judges what is no time.
 func TestAttackedProxyKeepsItsPromises(t *testing.T) {
 	o := attackOptions{
-		healthy: 50, addresses: 20, bad: 200, hostileAddresses: 100, seconds: 3, authorizations: 20, memoryMiB: 128, json: true,
+		healthy: 50, addresses: 20, bad: 200, hostileAddresses: 100, rounds: 2, seconds: 2, authorizations: 20, memoryMiB: 128, json: true,
 		env: []string{"PROXY_LIMITS_HEADER_TIMEOUT=2s", "PROXY_LIMITS_AUTHENTICATE_TIMEOUT=2s"},
 	}
 	var out, progress bytes.Buffer
 	err := o.run(t.Context(), &out, &progress)
 	require.NoError(t, err, "%s\n%s", &out, &progress)
 	var r struct {
-		Calm, Neighbour, Attacked phaseReport
-		Attacks                   []outcomes
-		Broken                    []string
+		Calm, Attacked phaseReport
+		Attacks        []outcomes
+		Broken         []string
 	}
 	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
 	assert.Empty(t, r.Broken)
-	assert.NotZero(t, r.Neighbour.Committed)
+	assert.NotZero(t, r.Calm.Committed)
 	assert.NotZero(t, r.Attacked.Committed)
 	assert.NotZero(t, r.Attacked.Sent)
 	assert.NotZero(t, r.Attacked.Joined)
@@ -50,8 +56,8 @@ func TestReportTellsWhatWasBroken(t *testing.T) {
 	kept := func() *report {
 		one := footprint{ResidentBytes: 50 << 20, Goroutines: 100, Descriptors: 100}
 		r := &report{
-			options: &attackOptions{seconds: 10, authorizations: 20, memoryMiB: 128},
-			calm:    &phase{}, neighbour: &phase{}, attacked: &phase{}, Before: one, Peak: one, After: one,
+			options: &attackOptions{rounds: 1, seconds: 10, authorizations: 20, memoryMiB: 128},
+			calm:    &phase{}, attacked: &phase{}, Before: one, Peak: one, After: one,
 			Outcomes: []*outcomes{{Attack: "slow header", Seen: map[string]int{cut: 3}, Allowed: []string{cut}}},
 		}
 		r.Authorizations.Mean, r.Authorizations.Most = 20, 21
@@ -64,12 +70,12 @@ func TestReportTellsWhatWasBroken(t *testing.T) {
 	}{
 		{"nothing", func(*report) {}, ""},
 		{"refused", func(r *report) { r.attacked.refused("join", errBroken) },
-			"1 healthy visitors were refused in the attacked phase: join: the proxy broke a promise"},
-		{"lost", func(r *report) { r.calm.count(&r.calm.committed) }, "1 rows were committed in the calm phase and 0 arrived"},
+			"1 healthy visitors were refused in the attacked phases: join: the proxy broke a promise"},
+		{"lost", func(r *report) { r.calm.count(&r.calm.committed) }, "1 rows were committed in the calm phases and 0 arrived"},
 		{"authorisations", func(r *report) { r.Authorizations.Mean = 22.1 }, "Supabase saw 22.1 authorisations a second, of 20"},
 		{"answer", func(r *report) { r.Outcomes[0].Seen["HTTP/1.1 200 OK"] = 2 }, `slow header: "HTTP/1.1 200 OK" was answered 2 times`},
 		{"not played", func(r *report) { clear(r.Outcomes[0].Seen) }, "slow header: not played"},
-		{"memory", func(r *report) { r.Peak.ResidentBytes = 200 << 20 }, "the attack added 150 MiB of memory"},
+		{"memory", func(r *report) { r.AddedBytes = 150 << 20 }, "the attack added 150 MiB of memory"},
 		{"goroutines", func(r *report) { r.After.Goroutines = 121 }, "121 goroutines and 100 descriptors are left of 100 and 100"},
 	}
 	for _, tt := range tests {
@@ -100,6 +106,61 @@ func TestQuantileOfLatencies(t *testing.T) {
 	assert.Equal(t, 100*time.Millisecond, p.quantile(0.99))
 }
 
+func TestRoundsAreAddedUp(t *testing.T) {
+	all := &phase{}
+	assert.Zero(t, all.report())
+	for _, took := range []time.Duration{3 * time.Millisecond, time.Millisecond, 7 * time.Millisecond} {
+		one := &phase{committed: 1, joined: 2, sent: 3, used: processorTime{total: 10, idle: 5, stolen: 1}}
+		one.arrived(took)
+		one.refused("join", errBroken)
+		all.add(one)
+	}
+	assert.Equal(t, phaseReport{
+		P50: 3, P99: 7, MedianP99: 3, Busy: 0.4, Stolen: 0.1, Committed: 3, Arrived: 3, Joined: 6, Sent: 9, Refused: 3,
+		Reasons: slices.Repeat([]string{"join: " + errBroken.Error()}, 3),
+	}, all.report())
+
+	first := []*outcomes{{Attack: "a", Seen: map[string]int{cut: 1}}}
+	assert.Equal(t, first, merged(nil, first))
+	merged(first, []*outcomes{{Attack: "a", Seen: map[string]int{cut: 2, "401": 3}}})
+	assert.Equal(t, map[string]int{cut: 3, "401": 3}, first[0].Seen)
+}
+
+func TestWireIsKeptAndOpenedAgain(t *testing.T) {
+	accepted := 0
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		assert.NoError(t, err)
+		assert.Equal(t, r.Method == http.MethodPost, string(body) == "{}")
+		if r.URL.Path == "/last" {
+			w.Header().Set("Connection", "close")
+		}
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			accepted++
+		}
+	}
+	server.Start()
+	defer server.Close()
+	s := newSource(hostileNetwork, 0)
+	defer s.closeWires()
+	for i, start := range []string{"GET /", "POST /", "GET /last", "GET /"} {
+		body := map[bool]string{true: "{}"}[strings.HasPrefix(start, "POST")]
+		status, err := s.ask(t.Context(), server.Listener.Addr().String(), start, body)
+		require.NoError(t, err)
+		assert.Equal(t, "418", status)
+		assert.Len(t, s.wires, map[bool]int{true: 0, false: 1}[i == 2], start)
+	}
+	server.CloseClientConnections()
+	status, err := s.ask(t.Context(), server.Listener.Addr().String(), "GET /", "")
+	require.NoError(t, err)
+	assert.Equal(t, "418", status)
+	server.Close()
+	assert.Equal(t, 3, accepted)
+}
+
 func TestStampOfARowIsFound(t *testing.T) {
 	at, ok := committedAt([]byte(`data: {"content":"` + stamp + `1700000000000000001"}`))
 	require.True(t, ok)
@@ -113,6 +174,7 @@ func TestStampOfARowIsFound(t *testing.T) {
 func TestWrongCommandLineIsRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"attack", "--healthy=0"}, {"attack", "--seconds=x"}, {"attack", "more"}, {"defend"}, {"attack", "--memory=-1"},
+		{"attack", "--rounds=0"}, {"hostile", "--hostile-addresses=0"}, {"hostile", "--seconds=0"},
 	} {
 		root := newRootCommand()
 		root.SetArgs(args)
@@ -123,7 +185,7 @@ func TestWrongCommandLineIsRefused(t *testing.T) {
 
 func TestProxyThatDoesNotStartIsTold(t *testing.T) {
 	o := attackOptions{
-		healthy: 1, addresses: 1, bad: 1, hostileAddresses: 1, seconds: 1, authorizations: 20, memoryMiB: 128, proxy: "/bin/false",
+		healthy: 1, addresses: 1, bad: 1, hostileAddresses: 1, rounds: 1, seconds: 1, authorizations: 20, memoryMiB: 128, proxy: "/bin/false",
 	}
 	if _, err := os.Stat(o.proxy); err != nil {
 		t.Skip(err)

@@ -49,6 +49,8 @@ type phase struct {
 	joined    int
 	sent      int
 	refusals  []string
+	used      processorTime
+	p99s      []time.Duration // of the phases that were added
 }
 
 // newCrowd brings n visitors from the sources onto their streams: half by Server-Sent Events, half by WebSocket.
@@ -202,6 +204,18 @@ func (p *phase) settle(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// add takes in another phase, which has ended.
+func (p *phase) add(other *phase) {
+	p99 := other.quantile(0.99)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.latencies = append(p.latencies, other.latencies...)
+	p.committed, p.joined, p.sent = p.committed+other.committed, p.joined+other.joined, p.sent+other.sent
+	p.refusals = append(p.refusals, other.refusals...)
+	p.used = p.used.plus(other.used)
+	p.p99s = append(p.p99s, p99)
 }
 
 func (p *phase) count(n *int) {

@@ -17,12 +17,13 @@ type source struct {
 	dialer net.Dialer
 	client *http.Client // keeps connections
 	socket websocket.Dialer
+	wires  chan *wire // idle, of ask
 }
 
 // newSource is address n of those that begin with 127.second.
 func newSource(second byte, n int) *source {
 	addr := netip.AddrFrom4([4]byte{127, second, byte(n / 250), byte(n%250 + 1)})
-	s := &source{dialer: net.Dialer{Timeout: dialTimeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0))}}
+	s := &source{wires: make(chan *wire, maxWires), dialer: net.Dialer{Timeout: dialTimeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0))}}
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		return s.dialer.DialContext(ctx, network, address)
 	}
@@ -42,5 +43,18 @@ func newSources(second byte, n int) []*source {
 func closeIdle(sources []*source) {
 	for _, s := range sources {
 		s.client.CloseIdleConnections()
+		s.closeWires()
+	}
+}
+
+// closeWires closes the idle ones.
+func (s *source) closeWires() {
+	for {
+		select {
+		case w := <-s.wires:
+			w.conn.Close()
+		default:
+			return
+		}
 	}
 }

@@ -59,6 +59,19 @@ type outcomes struct {
 	Allowed []string       `json:"allowed"`
 }
 
+// merged adds the outcomes of the same attacks in another round. all is empty in the first.
+func merged(all, more []*outcomes) []*outcomes {
+	if len(all) == 0 {
+		return more
+	}
+	for i, o := range more {
+		for answer, n := range o.Seen {
+			all[i].Seen[answer] += n
+		}
+	}
+	return all
+}
+
 // unexpected are the answers that break the promise.
 func (o *outcomes) unexpected() (broken []string) {
 	for _, seen := range slices.Sorted(maps.Keys(o.Seen)) {

@@ -16,24 +16,16 @@ import (
 
 // badToken asks one of the endpoints with a token of the right form that nobody was given.
 func badToken(ctx context.Context, target string, from *source) (string, error) {
-	base, token := "http://"+target, wrongToken()
-	method, address, body := http.MethodGet, base+"/temporary-chat-events?session_token="+token, ""
+	token := wrongToken()
 	switch rand.N(4) {
 	case 0:
-		address = base + "/temporary-chat-messages?session_token=" + token
+		return from.ask(ctx, target, "GET /temporary-chat-messages?session_token="+token, "")
 	case 1:
-		method, address, body = http.MethodPost, base+"/temporary-chat-ticket", `{"session_token":"`+token+`"}`
+		return from.ask(ctx, target, "POST /temporary-chat-ticket", `{"session_token":"`+token+`"}`)
 	case 2:
-		method, address, body = http.MethodPost, base+"/temporary-chat-handler", `{"message":"x","session_token":"`+token+`"}`
+		return from.ask(ctx, target, "POST /temporary-chat-handler", `{"message":"x","session_token":"`+token+`"}`)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
-	if err != nil {
-		return "", err
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	return answered(from.client.Do(req))
+	return from.ask(ctx, target, "GET /temporary-chat-events?session_token="+token, "")
 }
 
 // encodedBody sends a body that has to be decoded before it can be measured.

@@ -13,24 +13,32 @@ import (
 
 // report is what was seen. Broken names the promises that were not kept.
 type report struct {
-	options                   *attackOptions
-	calm, neighbour, attacked *phase
+	options        *attackOptions
+	calm, attacked *phase // all rounds together
 
 	Authorizations struct {
 		Mean float64 `json:"mean"` // a second
 		Most int     `json:"most"` // in any second
 	} `json:"authorizations"`
-	Before   footprint   `json:"before"`
-	Peak     footprint   `json:"peak"`
-	After    footprint   `json:"after"`
+	Before footprint `json:"before"`
+	Peak   footprint `json:"peak"`
+	After  footprint `json:"after"`
+	// AddedBytes is the most resident memory that an attacked phase added: what healthy visitors say is kept for a while, so that memory
+	// also grows from round to round.
+	AddedBytes int64 `json:"added_bytes"`
+
 	Outcomes []*outcomes `json:"attacks"`
 	Broken   []string    `json:"broken"`
 }
 
-// phaseReport is a phase in numbers.
+// phaseReport is a phase in numbers. What else happens to the machine makes the p99 of one round or another much larger: their median is
+// less moved by it than the p99 of all.
 type phaseReport struct {
 	P50       float64  `json:"p50_ms"`
 	P99       float64  `json:"p99_ms"`
+	MedianP99 float64  `json:"median_p99_ms"` // of the rounds
+	Busy      float64  `json:"busy"`          // share of the machine's processors, from 0 to 1
+	Stolen    float64  `json:"stolen"`        // share that the host took
 	Committed int      `json:"rows"`
 	Arrived   int      `json:"arrived"`
 	Sent      int      `json:"sent"`
@@ -45,25 +53,34 @@ func (p *phase) report() phaseReport {
 	p50, p99 := p.quantile(0.5), p.quantile(0.99)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	busy, stolen := p.used.shares()
 	return phaseReport{
-		P50: milliseconds(p50), P99: milliseconds(p99), Committed: p.committed, Arrived: len(p.latencies),
+		P50: milliseconds(p50), P99: milliseconds(p99), MedianP99: milliseconds(median(p.p99s)), Busy: busy, Stolen: stolen, Committed: p.committed, Arrived: len(p.latencies),
 		Sent: p.sent, Joined: p.joined, Refused: len(p.refusals), Reasons: p.refusals[:min(len(p.refusals), keptReasons)],
 	}
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+// median is the middle one, of an even number the greater of the two.
+func median(all []time.Duration) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(all))[len(all)/2]
+}
+
 // judge compares with the promises. Latencies are none.
 func (r *report) judge() {
 	r.Broken = []string{}
 	broken := func(format string, args ...any) { r.Broken = append(r.Broken, fmt.Sprintf(format, args...)) }
-	for i, p := range []phaseReport{r.calm.report(), r.neighbour.report(), r.attacked.report()} {
-		name := [...]string{"calm", "neighbour's", "attacked"}[i]
+	for i, p := range []phaseReport{r.calm.report(), r.attacked.report()} {
+		name := [...]string{"calm", "attacked"}[i]
 		if p.Refused > 0 {
-			broken("%d healthy visitors were refused in the %s phase: %s", p.Refused, name, strings.Join(p.Reasons, "; "))
+			broken("%d healthy visitors were refused in the %s phases: %s", p.Refused, name, strings.Join(p.Reasons, "; "))
 		}
 		if p.Arrived != p.Committed {
-			broken("%d rows were committed in the %s phase and %d arrived", p.Committed, name, p.Arrived)
+			broken("%d rows were committed in the %s phases and %d arrived", p.Committed, name, p.Arrived)
 		}
 	}
 	// A phase may begin with the turns of the second before it.
@@ -79,7 +96,7 @@ func (r *report) judge() {
 			broken("%s: %q was answered %d times", o.Attack, seen, o.Seen[seen])
 		}
 	}
-	if added := (r.Peak.ResidentBytes - r.Before.ResidentBytes) >> 20; added > int64(r.options.memoryMiB) {
+	if added := r.AddedBytes >> 20; added > int64(r.options.memoryMiB) {
 		broken("the attack added %d MiB of memory", added)
 	}
 	if !r.After.within(r.Before) {
@@ -93,26 +110,33 @@ func (r *report) print(out io.Writer, asJSON bool) error {
 	if asJSON {
 		return r.printJSON(out)
 	}
-	calm, beside, attacked := r.calm.report(), r.neighbour.report(), r.attacked.report()
+	calm, attacked := r.calm.report(), r.attacked.report()
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	row("healthy visitors\tcalm\tneighbour attacked\tattacked\tto calm\tto neighbour's")
-	row("p50, commit to visitor, ms\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f", calm.P50, beside.P50, attacked.P50, ratio(attacked.P50, calm.P50), ratio(attacked.P50, beside.P50))
-	row("p99, commit to visitor, ms\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f", calm.P99, beside.P99, attacked.P99, ratio(attacked.P99, calm.P99), ratio(attacked.P99, beside.P99))
-	row("rows committed / arrived\t%d / %d\t%d / %d\t%d / %d", calm.Committed, calm.Arrived, beside.Committed, beside.Arrived, attacked.Committed, attacked.Arrived)
-	row("messages sent\t%d\t%d\t%d", calm.Sent, beside.Sent, attacked.Sent)
-	row("new and returning visitors\t%d\t%d\t%d", calm.Joined, beside.Joined, attacked.Joined)
-	row("refused\t%d\t%d\t%d", calm.Refused, beside.Refused, attacked.Refused)
+	latency := func(name string, calm, attacked float64) {
+		row("%s, commit to visitor, ms\t%.2f\t%.2f\t%.2f", name, calm, attacked, ratio(attacked, calm))
+	}
+	row("healthy visitors\tcalm\tattacked\tattacked / calm")
+	latency("p50", calm.P50, attacked.P50)
+	latency("p99", calm.P99, attacked.P99)
+	latency("p99, median of the rounds", calm.MedianP99, attacked.MedianP99)
+	row("rows committed / arrived\t%d / %d\t%d / %d", calm.Committed, calm.Arrived, attacked.Committed, attacked.Arrived)
+	row("messages sent\t%d\t%d", calm.Sent, attacked.Sent)
+	row("new and returning visitors\t%d\t%d", calm.Joined, attacked.Joined)
+	row("refused\t%d\t%d", calm.Refused, attacked.Refused)
+	row("processors busy\t%.0f %%\t%.0f %%", 100*calm.Busy, 100*attacked.Busy)
+	row("processors taken by the host\t%.0f %%\t%.0f %%", 100*calm.Stolen, 100*attacked.Stolen)
 	row("")
 	row("proxy\tbefore\tpeak\tafter")
 	row("resident memory, MiB\t%d\t%d\t%d", r.Before.ResidentBytes>>20, r.Peak.ResidentBytes>>20, r.After.ResidentBytes>>20)
+	row("added by an attack, MiB\t\t%d", r.AddedBytes>>20)
 	row("goroutines\t%d\t%d\t%d", r.Before.Goroutines, r.Peak.Goroutines, r.After.Goroutines)
 	row("descriptors\t%d\t%d\t%d", r.Before.Descriptors, r.Peak.Descriptors, r.After.Descriptors)
 	row("authorisations a second\t%.1f on average, %d in the worst", r.Authorizations.Mean, r.Authorizations.Most)
 	row("")
 	row("attack\tanswers")
 	for _, o := range r.Outcomes {
-		row("%s\t%s\t%.0f a second", o.Attack, o, o.rate(r.options.seconds))
+		row("%s\t%s\t%.0f a second", o.Attack, o, o.rate(r.options.rounds*r.options.seconds))
 	}
 	row("")
 	for _, b := range r.Broken {
@@ -141,21 +165,20 @@ func ratio(a, b float64) float64 {
 }
 
 func (r *report) printJSON(out io.Writer) error {
-	calm, beside, attacked := r.calm.report(), r.neighbour.report(), r.attacked.report()
-	enc := json.NewEncoder(out)
-	return enc.Encode(struct {
-		Healthy         int         `json:"healthy"`
-		Bad             int         `json:"bad_per_second"`
-		Seconds         int         `json:"seconds"`
-		Calm            phaseReport `json:"calm"`
-		Neighbour       phaseReport `json:"neighbour"`
-		Attacked        phaseReport `json:"attacked"`
-		P50Ratio        float64     `json:"p50_ratio"`
-		P99Ratio        float64     `json:"p99_ratio"`
-		P99ToNeighbours float64     `json:"p99_ratio_to_neighbours"`
+	calm, attacked := r.calm.report(), r.attacked.report()
+	return json.NewEncoder(out).Encode(struct {
+		Healthy        int         `json:"healthy"`
+		Bad            int         `json:"bad_per_second"`
+		Rounds         int         `json:"rounds"`
+		Seconds        int         `json:"seconds"`
+		Calm           phaseReport `json:"calm"`
+		Attacked       phaseReport `json:"attacked"`
+		P50Ratio       float64     `json:"p50_ratio"`
+		P99Ratio       float64     `json:"p99_ratio"`
+		MedianP99Ratio float64     `json:"median_p99_ratio"`
 		*report
 	}{
-		r.options.healthy, r.options.bad, r.options.seconds, calm, beside, attacked, ratio(attacked.P50, calm.P50), ratio(attacked.P99, calm.P99),
-		ratio(attacked.P99, beside.P99), r,
+		r.options.healthy, r.options.bad, r.options.rounds, r.options.seconds, calm, attacked, ratio(attacked.P50, calm.P50),
+		ratio(attacked.P99, calm.P99), ratio(attacked.MedianP99, calm.MedianP99), r,
 	})
 }
