@@ -148,8 +148,8 @@ func (o *attackOptions) measure(ctx context.Context, proxy *child, up *upstream,
 		if err := o.round(ctx, proxy, up, c, r); err != nil {
 			return nil, err
 		}
-		closeIdle(healthy)
 	}
+	closeIdle(healthy)
 	if r.After, err = recovered(ctx, up, proxy.admin, r.Before); err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (o *attackOptions) round(ctx context.Context, proxy *child, up *upstream, c
 		r.Before = before
 	}
 	from := time.Now()
-	attacked, most, all, err := o.underAttack(ctx, proxy.visitors, proxy, up, c, length)
+	attacked, most, all, err := o.underAttack(ctx, proxy, up, c, length)
 	if err != nil {
 		return err
 	}
@@ -188,12 +188,12 @@ func (o *attackOptions) round(ctx context.Context, proxy *child, up *upstream, c
 	return nil
 }
 
-// underAttack has the crowd chat while the attacks are played against a target.
+// underAttack has the crowd chat while the attacks are played.
 func (o *attackOptions) underAttack(
-	ctx context.Context, target string, proxy *child, up *upstream, c *crowd, length time.Duration,
+	ctx context.Context, proxy *child, up *upstream, c *crowd, length time.Duration,
 ) (p *phase, most footprint, all []*outcomes, err error) {
 	var g errgroup.Group
-	g.Go(func() (err error) { all, err = o.assaultFrom(ctx, target); return err })
+	g.Go(func() (err error) { all, err = o.assaultFrom(ctx, proxy.visitors); return err })
 	p, most, err = watched(ctx, proxy, up, c, length)
 	return p, most, all, errors.Join(err, g.Wait())
 }

@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 )
@@ -30,8 +32,8 @@ func (s *source) ask(ctx context.Context, target, start, body string) (string, e
 	text += "\r\n" + body
 	select {
 	case w := <-s.wires:
-		if status, err := s.exchange(w, text); err == nil {
-			return status, nil
+		if status, err := s.exchange(w, text); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			return status, err
 		} // it was closed meanwhile
 	default:
 	}
