@@ -70,7 +70,7 @@ func (f *Feed) spanOf(batch []chat.Interest, kind readKind) span {
 	}
 	s := span{since: batch[0].Proved.Add(-overlap)}
 	if kind == readReconcile && f.opts.Store.Now().Sub(batch[0].Proved) < wholeEvery {
-		s.changed = stalest(slices.Clone(batch), 1)[0].Looked.Add(-lookBack)
+		s.changed = slices.MinFunc(batch, byLooked).Looked.Add(-lookBack)
 	}
 	return s
 }

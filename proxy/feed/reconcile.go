@@ -43,6 +43,8 @@ func reconcilable(interests []chat.Interest, now time.Time) []chat.Interest {
 
 // stalest returns up to n interests, those first that were read longest ago.
 func stalest(interests []chat.Interest, n int) []chat.Interest {
-	slices.SortStableFunc(interests, func(a, b chat.Interest) int { return a.Looked.Compare(b.Looked) })
+	slices.SortStableFunc(interests, byLooked)
 	return interests[:min(n, len(interests))]
 }
+
+func byLooked(a, b chat.Interest) int { return a.Looked.Compare(b.Looked) }
