@@ -26,6 +26,20 @@ func (t Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // Reveal returns the token itself, to send it where it belongs.
 func (t Token) Reveal() string { return string(t) }
 
+// WellFormed reports whether the token has the form of those of sessions and links: 16 to 512 letters, digits, '_' and '-' of ASCII. Real
+// ones have 63 and 94.
+func (t Token) WellFormed() bool {
+	if len(t) < 16 || len(t) > 512 {
+		return false
+	}
+	for i := range len(t) {
+		if c := t[i]; !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
 // Credential is what a visitor brings to prove a session: a token or a ticket.
 type Credential struct {
 	Token  Token

@@ -119,7 +119,7 @@ func (s *sealer) open(t chat.Token) (claims, error) {
 }
 
 func appendClaims(b []byte, c claims) ([]byte, error) {
-	if !tokenForm.MatchString(c.token.Reveal()) || !idForm.MatchString(c.session) {
+	if !c.token.WellFormed() || !idForm.MatchString(c.session) {
 		return nil, errors.New("seal ticket: the session has no usable token or id")
 	}
 	b = append(b, byte(c.kind))
@@ -156,7 +156,7 @@ func parseClaims(b []byte) (claims, error) {
 	}
 	c.token = chat.Token(unpacked(b[idBytes+2:], int(binary.BigEndian.Uint16(b[idBytes:]))))
 	known := c.kind == ticketURL || c.kind == ticketResume
-	if !known || !idForm.MatchString(c.session) || !tokenForm.MatchString(c.token.Reveal()) {
+	if !known || !idForm.MatchString(c.session) || !c.token.WellFormed() {
 		return claims{}, errTicket
 	}
 	return c, nil

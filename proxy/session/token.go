@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -14,9 +13,6 @@ import (
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 	"github.com/agentopia/realtime-proxy/supabase/rest"
 )
-
-// tokenForm is the shape of a session token; real ones have 63 characters.
-var tokenForm = regexp.MustCompile(`^[A-Za-z0-9_-]{16,512}$`)
 
 // waitersPerSlot bounds the tokens that wait for one that is validated.
 const waitersPerSlot = 16
@@ -47,13 +43,13 @@ func normalize(t chat.Token) (chat.Token, bool) {
 	if len(t) > maxTokenText {
 		return "", false
 	}
-	text := strings.Map(func(r rune) rune {
+	bare := chat.Token(strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
 			return -1
 		}
 		return r
-	}, t.Reveal())
-	return chat.Token(text), tokenForm.MatchString(text)
+	}, t.Reveal()))
+	return bare, bare.WellFormed()
 }
 
 func (a *Authorizer) byToken(ctx context.Context, token chat.Token, from netip.Prefix) (*chat.Visitor, error) {

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"net/http"
-	"regexp"
 	"sync"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
@@ -18,9 +17,6 @@ const (
 	// maxKnownLinks bounds the link tokens whose links are remembered.
 	maxKnownLinks = 10_000
 )
-
-// linkTokenForm is the shape of a link token; real ones have 94 characters.
-var linkTokenForm = regexp.MustCompile(`^[A-Za-z0-9_-]{16,512}$`)
 
 // Links reads from where a link may be used; its errors are *chat.Refusal, or the context's.
 type Links interface {
@@ -40,7 +36,7 @@ func (s *Server) forwardValidate(w http.ResponseWriter, r *http.Request, c *apiC
 		return nil, fail(ref)
 	case token == "":
 		return nil, fail(refuseRequest(http.StatusBadRequest, "missing_parameters", "Missing token parameter"))
-	case !linkTokenForm.MatchString(token.Reveal()):
+	case !token.WellFormed():
 		s.limits.noteFailure(c.from.addr)
 		return nil, unsuccessful(refuseRequest(http.StatusNotFound, codeInvalidLink, "Invalid or expired chat link"))
 	}
@@ -134,7 +130,7 @@ func (s *Server) readCreate(w http.ResponseWriter, r *http.Request, c *apiCall) 
 		return "", nil, fail(ref)
 	case token == "":
 		return "", nil, fail(refuseRequest(http.StatusBadRequest, "missing_parameters", "Missing link_token parameter"))
-	case !linkTokenForm.MatchString(token.Reveal()):
+	case !token.WellFormed():
 		s.limits.noteFailure(c.from.addr)
 		return "", nil, notCreated(refuseRequest(http.StatusBadRequest, codeInvalidLink, "Invalid chat link"))
 	}
