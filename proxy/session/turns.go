@@ -112,8 +112,7 @@ func (t *turns) join(from netip.Prefix, known bool) (*turn, error) {
 		return nil, errStopped
 	}
 	t.serving = true
-	t.waiting = append(t.waiting, one)
-	signal(t.wake)
+	t.waiting = append(t.waiting, one) // serve looks early enough: others in the line do not get their turn later than this one
 	return one, nil
 }
 
