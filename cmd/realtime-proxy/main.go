@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,8 @@ func main() {
 	defer stop()
 	// A second signal kills at once: the first has already started the drain.
 	context.AfterFunc(ctx, stop)
+	reserve := newReserve()
+	defer runtime.KeepAlive(reserve)
 	if err := newRootCommand().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "realtime-proxy:", err)
 		os.Exit(exitStatus(err))
