@@ -15,7 +15,7 @@ import (
 )
 
 // hostileNice is the niceness of the hostile crowd. In the world attackers bring their own processors; here they get what the proxy and
-// those who measure it leave over, and the report tells how many requests that was enough for.
+// those who measure it leave over, and never more than one; the report tells how many requests that was enough for.
 const hostileNice = "19"
 
 // newHostileCommand is the hostile crowd as a process, which attack starts: it plays all attacks for a while and prints the outcomes as
@@ -62,6 +62,7 @@ func (o *attackOptions) assaultFrom(ctx context.Context, target string) (all []*
 	var complaints bytes.Buffer
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stderr = &complaints
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	out, err := cmd.Output()
 	if err == nil {
 		err = json.Unmarshal(out, &all)
