@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
@@ -136,6 +137,8 @@ func TestWireIsKeptAndOpenedAgain(t *testing.T) {
 			w.Header().Set("Connection", "close")
 		}
 		w.WriteHeader(http.StatusTeapot)
+		_, err = io.WriteString(w, "HTTP/1.1 200 OK\r\n\r\n") // not to be taken for the next answer
+		assert.NoError(t, err)
 	}))
 	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
@@ -159,6 +162,24 @@ func TestWireIsKeptAndOpenedAgain(t *testing.T) {
 	assert.Equal(t, "418", status)
 	server.Close()
 	assert.Equal(t, 3, accepted)
+}
+
+func TestWireRefusesWhatIsNoAnswer(t *testing.T) {
+	for name, text := range map[string]string{
+		"no protocol":         "hello\r\n\r\n",
+		"short":               "HTTP/1.1 20\r\n\r\n",
+		"no length":           "HTTP/1.1 200 OK\r\n\r\n",
+		"length not a number": "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+		"length below zero":   "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n",
+		"cut in the header":   "HTTP/1.1 200 OK\r\nContent-Le",
+		"cut in the body":     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, kept, err := (&wire{r: bufio.NewReader(strings.NewReader(text))}).answer()
+			assert.Error(t, err)
+			assert.False(t, kept)
+		})
+	}
 }
 
 func TestStampOfARowIsFound(t *testing.T) {

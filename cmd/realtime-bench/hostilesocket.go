@@ -69,8 +69,9 @@ func giantFrame(ctx context.Context, target string, from *source) (string, error
 	const size, piece = 5_000_000, 50_000
 	head := binary.BigEndian.AppendUint64([]byte{frameText, frameMasked | 127}, size)
 	frames := [][]byte{append(head, 0, 0, 0, 0)}
+	zeros := make([]byte, piece)
 	for range size / piece {
-		frames = append(frames, make([]byte, piece))
+		frames = append(frames, zeros)
 	}
 	return onSocket(ctx, target, from, frames...)
 }

@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"time"
@@ -62,11 +62,48 @@ func (s *source) exchange(w *wire, text string) (status string, err error) {
 	if _, err := io.WriteString(w.conn, text); err != nil {
 		return "", err
 	}
-	resp, err := http.ReadResponse(w.r, nil)
-	if err != nil {
-		return "", err
-	}
-	status, err = answered(resp, nil)
-	keep = err == nil && !resp.Close
+	status, keep, err = w.answer()
 	return status, err
+}
+
+// answer reads the next answer to its end. kept says that the proxy waits for another request. An answer without a Content-Length is an
+// error: the proxy refuses with one.
+func (w *wire) answer() (status string, kept bool, err error) {
+	line, err := w.line()
+	if err != nil {
+		return "", false, err
+	}
+	version, rest, _ := bytes.Cut(line, []byte(" "))
+	if len(rest) < 3 || string(version) != "HTTP/1.1" {
+		return "", false, errors.New("not an answer of HTTP/1.1")
+	}
+	status = string(rest[:3])
+	length, kept := -1, true
+	for {
+		if line, err = w.line(); err != nil {
+			return "", false, err
+		}
+		if len(line) == 0 {
+			break
+		}
+		switch name, value, _ := bytes.Cut(line, []byte(": ")); string(name) {
+		case "Content-Length":
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return "", false, err
+			}
+		case "Connection":
+			kept = string(value) != "close"
+		}
+	}
+	if length < 0 {
+		return "", false, errors.New("no Content-Length")
+	}
+	_, err = w.r.Discard(length)
+	return status, kept && err == nil, err
+}
+
+// line is the next line, without its end; it is valid until the next read.
+func (w *wire) line() ([]byte, error) {
+	line, err := w.r.ReadSlice('\n')
+	return bytes.TrimRight(line, "\r\n"), err
 }
