@@ -1,14 +1,11 @@
 package main_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -142,36 +139,13 @@ func (n *soakNode) footprint(ctx context.Context) (footprint, error) {
 	return footprint{int(m["go_goroutines"]), int(m["process_open_fds"])}, err
 }
 
-// metrics reads metrics without labels. Every question is one connection, so that it counts itself once.
 func (n *soakNode) metrics(ctx context.Context, names ...string) (map[string]float64, error) {
 	n.mu.Lock()
 	admin := n.at.Admin
 	n.mu.Unlock()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/metrics", nil)
+	values, err := metricsOf(ctx, admin, names...)
 	if err != nil {
-		return nil, err
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	values := make(map[string]float64)
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		if slices.Contains(names, name) {
-			if values[name], err = strconv.ParseFloat(value, 64); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, err
-	}
-	if len(values) != len(names) {
-		return nil, fmt.Errorf("node %d: of %v its metrics have only %v", n.index, names, values)
+		return nil, fmt.Errorf("node %d: %w", n.index, err)
 	}
 	return values, nil
 }
