@@ -19,7 +19,7 @@ func (s *Server) routes() http.Handler {
 		mux.Handle("/chat/", page)
 	}
 	mux.Handle("/", s.transport.Handler())
-	return discreet(mux)
+	return bounded(discreet(mux), s.opts.Limits.WriteTimeout)
 }
 
 // discreet keeps addresses, whose queries hold tokens, out of Referer and Location. A http.ServeMux redirects a path that is not in its
@@ -29,9 +29,7 @@ func discreet(next http.Handler) http.Handler {
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if !isShortest(r.URL.EscapedPath()) {
-			w.Header().Set("Content-Type", "application/json; charset=utf-8")
-			w.WriteHeader(http.StatusNotFound)
-			_, _ = w.Write([]byte(`{"error":"Not Found"}`)) // whoever has gone needs no answer
+			writeError(w, http.StatusNotFound, `{"error":"Not Found"}`)
 			return
 		}
 		next.ServeHTTP(w, r)

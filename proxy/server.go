@@ -190,8 +190,10 @@ func (s *Server) newPorts() (err error) {
 		Handler:           s.routes(),
 		ReadHeaderTimeout: s.opts.Limits.HeaderTimeout,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    s.opts.Limits.HeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// OPTIONS * goes through the handler as everything does: the server's own answer would wait for a body without a deadline.
+		DisableGeneralOptionsHandler: true,
+		MaxHeaderBytes:               s.opts.Limits.HeaderBytes,
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	newWaiting(s.opts.Limits.WaitingConnections, s.opts.Registry).watch(s.http)
 	return err

@@ -110,16 +110,19 @@ func encode(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// answer writes a whole JSON answer with a deadline. An error of the write means that the visitor is gone: there is nobody to tell.
+// answer writes a whole JSON answer with a deadline, which stays: the next request on the connection sets its own. An error of the write means that the visitor is gone: there is nobody to tell.
 func (s *Server) answer(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	conn := http.NewResponseController(w)
-	_ = conn.SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
+	s.boundWrite(w)
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
-	_ = conn.Flush()
-	_ = conn.SetWriteDeadline(time.Time{}) // the next request on this connection sets its own
+	_ = http.NewResponseController(w).Flush()
+}
+
+// boundWrite bounds the writing of an answer; writers without deadlines are left as they are.
+func (s *Server) boundWrite(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
 }

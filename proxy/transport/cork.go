@@ -19,6 +19,9 @@ type corkConn struct {
 
 	mu  sync.Mutex
 	buf *[]byte // nil while not corked
+
+	reading sync.Mutex // guards hungUp and the read deadline
+	hungUp  bool
 }
 
 // cork begins to gather.
@@ -88,5 +91,18 @@ func (c *corkConn) hangUp() {
 		_ = c.Conn.Close()
 		return
 	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.hungUp = true
 	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+}
+
+// awaitUntil bounds the wait for the peer. Behind hangUp nothing moves the end of its lingerTime, however much the peer says.
+func (c *corkConn) awaitUntil(t time.Time) error {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.hungUp {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(t)
 }

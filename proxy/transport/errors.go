@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"math"
@@ -43,13 +42,12 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if seconds > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
-	h.Set("Cache-Control", "no-store")
 	id := requestID(r.Context())
 	if isFunctionPath(r.URL.Path) {
-		writeJSON(w, ref.Status, functionError{ref.Message, ref.Code, id, seconds})
+		s.answer(w, ref.Status, encode(functionError{ref.Message, ref.Code, id, seconds}))
 		return
 	}
-	writeJSON(w, ref.Status, plainError{ref.Code, ref.Message, id, seconds})
+	s.answer(w, ref.Status, encode(plainError{ref.Code, ref.Message, id, seconds}))
 }
 
 // gone says that the request ended because the visitor went away.
@@ -114,15 +112,4 @@ func retrySeconds(d time.Duration) int {
 		return 0
 	}
 	return int(math.Ceil(d.Seconds()))
-}
-
-// writeJSON writes a whole answer. An error of the write means that the visitor is gone: there is nobody to tell.
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		status, body = http.StatusInternalServerError, []byte(`{"error":"Internal server error","code":"internal"}`)
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
 }

@@ -22,6 +22,8 @@ const (
 	maxBindings      = 100
 	// maxTopicBytes is what a binary frame can name.
 	maxTopicBytes = 255
+	// maxRefBytes bounds a reference. Clients count from 1.
+	maxRefBytes = 64
 	// channellessTime is for how long a socket may stay without a channel; the official client keeps one for 50 s.
 	channellessTime = 90 * time.Second
 )
@@ -42,6 +44,7 @@ type front struct {
 	keepAlive  time.Duration
 	maxAge     time.Duration
 	frames     bucket // owned by the reader
+	within     bool   // of a message, whose deadline stands; owned by the reader
 	broadcasts bucket // owned by the reader
 
 	timer    timer
@@ -140,13 +143,17 @@ func (f *front) run() {
 		if f.sink.pong(payload) {
 			f.wake()
 		}
-		return f.extend()
+		return f.control()
 	})
 	f.conn.SetPongHandler(func(payload string) error {
-		if f.acks.answered(payload) {
+		due, asked := f.acks.answered(payload)
+		if due {
 			f.wake()
 		}
-		return f.extend()
+		if asked {
+			return f.extend()
+		}
+		return f.control()
 	})
 	f.conn.SetCloseHandler(func(int, string) error { return nil }) // the sink answers
 	if f.extend() != nil {
@@ -162,12 +169,10 @@ func (f *front) run() {
 		if frame == nil || f.ending() {
 			continue // the peer is only given the time to read what was written
 		}
-		if !f.frames.take(f.server.opts.FramesPerSecond, time.Now()) {
-			f.server.metrics.limits.WithLabelValues(limitFrames).Inc()
-			f.end(chat.LimitReached, nil)
+		if !f.mayFrame() {
 			continue
 		}
-		if m, err := phoenix.DecodeClient(f.version, binary, frame); err == nil {
+		if m, err := phoenix.DecodeClient(f.version, binary, frame); err == nil && hasShortRefs(m) {
 			f.dispatch(m)
 		} // else nothing, as the real server
 	}
@@ -179,8 +184,10 @@ func (f *front) next() (binary bool, frame []byte, err error) {
 	if err != nil {
 		return false, nil, err
 	}
+	f.within = true
 	limit := int64(f.server.opts.RealtimeBytes)
 	frame, err = io.ReadAll(io.LimitReader(r, limit+1))
+	f.within = false
 	if err != nil {
 		return false, nil, err
 	}
@@ -193,10 +200,33 @@ func (f *front) next() (binary bool, frame []byte, err error) {
 
 // extend moves the read deadline after a sign of life.
 func (f *front) extend() error {
-	if f.ending() {
-		return f.conn.SetReadDeadline(time.Now().Add(lingerTime))
+	if f.within {
+		return nil
 	}
-	return f.conn.SetReadDeadline(time.Now().Add(2*f.server.opts.KeepAlive + readGrace))
+	return f.sink.wire.awaitUntil(time.Now().Add(2*f.server.opts.KeepAlive + readGrace))
+}
+
+// mayFrame counts a frame and ends a socket that sends too many.
+func (f *front) mayFrame() bool {
+	if f.frames.take(f.server.opts.FramesPerSecond, time.Now()) {
+		return true
+	}
+	f.server.metrics.limits.WithLabelValues(limitFrames).Inc()
+	f.end(chat.LimitReached, nil)
+	return false
+}
+
+// control acts on a control frame that answers nothing.
+func (f *front) control() error {
+	if f.ending() || !f.mayFrame() {
+		return nil
+	}
+	return f.extend()
+}
+
+// hasShortRefs keeps references, which answers repeat and channels remember, within what clients count up to.
+func hasShortRefs(m phoenix.Message) bool {
+	return len(m.Ref.String()) <= maxRefBytes && len(m.JoinRef.String()) <= maxRefBytes
 }
 
 // lostPeer finds out why nothing more can be read.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 )
 
@@ -68,12 +69,12 @@ func (a *frontAcks) next() []byte {
 	return binary.BigEndian.AppendUint64(nil, a.last)
 }
 
-// answered takes a pong and reports whether another ping is due.
-func (a *frontAcks) answered(payload string) bool {
+// answered takes a pong and reports whether another ping is due, and whether it was asked for.
+func (a *frontAcks) answered(payload string) (due, asked bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.waiting || len(payload) != 8 || binary.BigEndian.Uint64([]byte(payload)) != a.last {
-		return false
+		return false, false
 	}
 	a.waiting = false
 	open := a.open[:0]
@@ -84,7 +85,16 @@ func (a *frontAcks) answered(payload string) bool {
 	}
 	clear(a.open[len(open):])
 	a.open = open
-	return len(open) > 0
+	return len(open) > 0, true
+}
+
+// leave forgets a channel that is over.
+func (a *frontAcks) leave(c *frontChannel) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if i := slices.Index(a.open, c); i >= 0 {
+		a.open = slices.Delete(a.open, i, i+1)
+	}
 }
 
 // all confirms everything that was written.

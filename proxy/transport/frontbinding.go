@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,14 +24,18 @@ type frontBinding struct {
 
 // addBindings reads the bindings and returns the answer to the join: each object as it was sent, in order, with an id.
 func (j *frontJoin) addBindings(list []json.RawMessage, t chat.Table) []byte {
-	response := []byte(`{"postgres_changes":[`)
+	response, conditions := []byte(`{"postgres_changes":[`), 0
 	for _, raw := range list {
 		object, ok := parseFields(raw)
 		if !ok {
 			continue
 		}
 		b := &frontBinding{id: j.newBindingID(raw), event: "*"}
-		if problem := b.parse(object, raw); problem != "" && j.problem == "" {
+		problem := b.parse(object, raw)
+		if conditions += len(b.conditions); conditions > maxConditions {
+			problem = fmt.Sprintf("Error parsing `filter` params: too many conditions in one channel. Maximum %d", maxConditions)
+		}
+		if problem != "" && j.problem == "" {
 			j.problem = problem
 		}
 		if len(j.bindings) > 0 {
@@ -183,39 +186,6 @@ func (b *frontBinding) describe() string {
 
 func quoted(text string) string { return string(encode(text)) }
 
-// inspectJSON shows a JSON value as the real server's language does.
-func inspectJSON(raw []byte) string {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	var v any
-	if d.Decode(&v) != nil {
-		return "nil"
-	}
-	return inspect(v)
-}
-
-func inspect(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "nil"
-	case string:
-		return quoted(v)
-	case []any:
-		items := make([]string, len(v))
-		for i, item := range v {
-			items[i] = inspect(item)
-		}
-		return "[" + strings.Join(items, ", ") + "]"
-	case map[string]any:
-		items := make([]string, 0, len(v))
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			items = append(items, quoted(key)+" => "+inspect(v[key]))
-		}
-		return "%{" + strings.Join(items, ", ") + "}"
-	}
-	return fmt.Sprint(v) // a number or a truth value
-}
-
 // frontMatch is one frame's worth of a channel's bindings: those with the same columns.
 type frontMatch struct {
 	only []string
@@ -227,8 +197,9 @@ func (c *frontChannel) matching(e *chat.Event) (found []frontMatch) {
 	if c.problem != "" {
 		return nil
 	}
+	subject := &frontSubject{Event: e}
 	for _, b := range slices.Backward(c.bindings) {
-		if !b.matches(e) {
+		if !b.matches(subject) {
 			continue
 		}
 		i := slices.IndexFunc(found, func(m frontMatch) bool {
@@ -251,7 +222,7 @@ func (c *frontChannel) matching(e *chat.Event) (found []frontMatch) {
 	return found
 }
 
-func (b *frontBinding) matches(e *chat.Event) bool {
+func (b *frontBinding) matches(e *frontSubject) bool {
 	if b.event != "*" && b.event != e.Kind.ChangeType() {
 		return false
 	}

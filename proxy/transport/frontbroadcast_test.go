@@ -150,6 +150,8 @@ func TestBroadcastsOverHTTP(t *testing.T) {
 		{"no messages", "POST", broadcastPath, `{}`, http.Header{"Apikey": {rigToken}}, 422, ""},
 		{"no event", "POST", broadcastPath, `{"messages":[{"topic":"chat","payload":1}]}`, http.Header{"Apikey": {rigToken}}, 422, ""},
 		{"no JSON alone", "POST", single, `{`, http.Header{"Apikey": {rigToken}}, 422, ""},
+		{"not UTF-8", "POST", broadcastPath, "{\"messages\":[{\"topic\":\"chat\",\"event\":\"x\",\"payload\":\"\xff\"}]}", http.Header{"Apikey": {rigToken}}, 422, ""},
+		{"not UTF-8 alone", "POST", single, "\"\xff\"", http.Header{"Apikey": {rigToken}}, 422, ""},
 		{"type", "POST", single, `{}`, http.Header{"Apikey": {rigToken}, "Content-Type": {"text/plain"}}, 415, ""},
 		{"method", "GET", broadcastPath, "", http.Header{"Apikey": {rigToken}}, 405, ""},
 		{"too much", "POST", broadcastPath, strings.Repeat(" ", 70_000), http.Header{"Apikey": {rigToken}}, 413, ""},

@@ -127,6 +127,7 @@ func TestFiltersAndEventsChooseChanges(t *testing.T) {
 		{"not null", "INSERT", "sender_agent_id=not.is.null", []string{a}},
 		{"null equals nothing", "*", "sender_user_id=neq." + recordedConversation, nil},
 		{"content", "INSERT", `content=eq."{\"type\":\"text\",\"text\":\"hello world\"}"`, []string{u}},
+		{"content twice", "*", `content=neq.1,content=eq."{\"text\":\"edited\",\"type\":\"text\"}"`, []string{up}},
 		{"blank filter", "DELETE", " ", []string{del}},
 	}
 	g := newRig(t, nil)
@@ -190,6 +191,10 @@ func TestBindingsThatCannotWorkAreExplained(t *testing.T) {
 		{
 			"long list", `"filter":"id=in.(` + strings.Repeat("1,", 100) + `1)"`,
 			"Error parsing `filter` params: too many values for in filter. Maximum 100",
+		},
+		{
+			"many comparisons", `"filter":"` + strings.Repeat("role=neq.1,", 100) + `role=eq.user"`,
+			"Error parsing `filter` params: too many conditions in one channel. Maximum 100",
 		},
 	}
 	g := newRig(t, nil)

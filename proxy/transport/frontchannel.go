@@ -12,13 +12,13 @@ import (
 // afterwards whoever ends the channel lets go of it.
 type frontChannel struct {
 	// Fixed before the channel is shared.
-	front   *front
-	topic   string
-	joinRef phoenix.Ref
-	ref     phoenix.Ref // of the join itself
-	began   time.Time   // at the latest, in the database's clock: what is created from then on is owed
-	past    string      // the cursor of a channel that this one replaced
-	old     *frontChannel
+	front    *front
+	topic    string
+	joinRef  phoenix.Ref
+	ref      phoenix.Ref  // of the join itself
+	began    time.Time    // at the latest, in the database's clock: what is created from then on is owed
+	past     string       // the cursor of a channel that this one replaced
+	replaces *phoenix.Ref // of the channel that was here before, until its client is told
 	frontJoin
 
 	at frontPosition // guarded by front.acks.mu
@@ -68,6 +68,7 @@ func (c *frontChannel) release() {
 	shared := c.front.server.front
 	shared.rooms.leave(c)
 	confirmed, _ := c.front.acks.confirmed(c)
+	c.front.acks.leave(c)
 	c.front.mu.Lock()
 	forget := c.forget
 	c.front.mu.Unlock()

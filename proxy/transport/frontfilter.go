@@ -13,6 +13,9 @@ import (
 // maxInValues is what Supabase Realtime allows in one list.
 const maxInValues = 100
 
+// maxConditions bounds the comparisons of a channel: all are made for each event.
+const maxConditions = 100
+
 // frontCondition is one parsed comparison of a filter.
 type frontCondition struct {
 	column, op, value string
@@ -126,7 +129,25 @@ func truthOf(b bool) truth {
 }
 
 // frontTest is a compiled condition.
-type frontTest func(*chat.Event) truth
+type frontTest func(*frontSubject) truth
+
+// frontSubject is an event that a channel's conditions are tested on. Each column is parsed once, however many conditions name it.
+type frontSubject struct {
+	*chat.Event
+	values map[string]any // by column
+}
+
+func (s *frontSubject) value(c chat.PublicColumn, text string) any {
+	value, known := s.values[c.Column]
+	if !known {
+		if s.values == nil {
+			s.values = make(map[string]any, 1)
+		}
+		value, _ = parseValue(c.Type, text)
+		s.values[c.Column] = value
+	}
+	return value
+}
 
 // foreignConversation returns the conversation that a filter asks for where it is not the visitor's.
 func (b *frontBinding) foreignConversation(v *chat.Visitor, t chat.Table) string {
@@ -178,11 +199,19 @@ func publicColumn(t chat.Table, name string) (chat.PublicColumn, bool) {
 }
 
 // valueTest judges a value that is not null.
-type valueTest func(text string) bool
+type valueTest func(s *frontSubject, text string) bool
+
+func likeTest(pattern string, fold bool) valueTest {
+	if !fold {
+		return func(_ *frontSubject, text string) bool { return isLike(pattern, text) }
+	}
+	pattern = strings.ToLower(pattern)
+	return func(_ *frontSubject, text string) bool { return isLike(pattern, strings.ToLower(text)) }
+}
 
 // on applies the test to a column of an event. Of a deleted row only the ids are known; null satisfies nothing but a test for it.
 func (test valueTest) on(column string, negated bool) frontTest {
-	return func(e *chat.Event) truth {
+	return func(e *frontSubject) truth {
 		text, ok := e.Message.Column(column)
 		if e.Kind == chat.KindDeleted && column != "id" && column != "conversation_id" {
 			return unknown
@@ -193,7 +222,7 @@ func (test valueTest) on(column string, negated bool) frontTest {
 		case !ok:
 			return unknown
 		}
-		return truthOf(test(text) != negated)
+		return truthOf(test(e, text) != negated)
 	}
 }
 
@@ -208,8 +237,7 @@ func (c *frontCondition) compile(column chat.PublicColumn, v *chat.Visitor) (tes
 		if column.Type != "varchar" {
 			return nil, "42883 (undefined_function) operator does not exist: " + column.Type + " ~~ unknown"
 		}
-		pattern := likePattern(c.value, c.op == "ilike")
-		return pattern.MatchString, ""
+		return likeTest(c.value, c.op == "ilike"), ""
 	}
 	values := c.items
 	if c.op != "in" {
@@ -222,8 +250,8 @@ func (c *frontCondition) compile(column chat.PublicColumn, v *chat.Visitor) (tes
 			return nil, invalidSyntax(column.Type, value)
 		}
 	}
-	return func(text string) bool {
-		have, _ := parseValue(column.Type, text)
+	return func(s *frontSubject, text string) bool {
+		have := s.value(column, text)
 		return slices.ContainsFunc(wanted, func(want any) bool { return holds(c.op, compareValues(have, want)) })
 	}, ""
 }

@@ -72,7 +72,8 @@ func (f *front) place(c *frontChannel) bool {
 	}
 	idle := false
 	if old != nil {
-		c.old = old
+		replaced := old.joinRef // not the channel: a client may join again and again
+		c.replaces = &replaced
 		if old.joined {
 			_, c.past = f.acks.confirmed(old)
 			old.forget = true
@@ -262,7 +263,7 @@ func (f *front) attach(c *frontChannel, g *chat.Grant, key frontKey, a *chat.Att
 	case len(c.bindings) > 0:
 		f.pushLocked(c, c.system(phoenix.ExtensionPostgresChanges, phoenix.StatusOK, subscribedText))
 	}
-	c.old = nil
+	c.replaces = nil
 	f.mu.Unlock()
 	return true
 }

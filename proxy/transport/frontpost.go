@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 	"github.com/agentopia/realtime-proxy/supabase/phoenix"
@@ -73,7 +74,7 @@ func (s *Server) handleBroadcasts(w http.ResponseWriter, r *http.Request) {
 		if checkEncoding(r.Header) != nil {
 			return nil, http.StatusUnsupportedMediaType
 		}
-		if json.Unmarshal(body, &in) != nil || len(in.Messages) == 0 || len(in.Messages) > maxBatch {
+		if !utf8.Valid(body) || json.Unmarshal(body, &in) != nil || len(in.Messages) == 0 || len(in.Messages) > maxBatch {
 			return nil, http.StatusUnprocessableEntity
 		}
 		for _, m := range in.Messages {
@@ -93,7 +94,7 @@ func (s *Server) handleBroadcast(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !binary && checkEncoding(r.Header) != nil:
 			return nil, http.StatusUnsupportedMediaType
-		case !binary && !json.Valid(body):
+		case !binary && !(utf8.Valid(body) && json.Valid(body)): // text frames are cut by browsers where they are not UTF-8
 			return nil, http.StatusUnprocessableEntity
 		}
 		return []postMessage{{
@@ -128,7 +129,7 @@ func (s *Server) post(
 	list, status := read(body)
 	if list == nil {
 		s.metrics.refused(status)
-		writeJSON(w, status, map[string]any{"errors": map[string][]string{"messages": {"is invalid"}}})
+		s.answer(w, status, encode(map[string]any{"errors": map[string][]string{"messages": {"is invalid"}}}))
 		return
 	}
 	if !s.front.posts.take(g.Visitor.SessionID, len(list), s.opts.BroadcastsPerSecond, time.Now()) {
@@ -140,6 +141,7 @@ func (s *Server) post(
 		s.front.rooms.send(roomKey{class, phoenix.TopicPrefix + m.Topic, m.Private}, broadcast(m), nil)
 	}
 	w.Header().Set("Cache-Control", "no-store")
+	s.boundWrite(w)
 	w.WriteHeader(http.StatusAccepted)
 }
 
@@ -177,6 +179,5 @@ func (s *Server) refusePost(w http.ResponseWriter, r *http.Request, ref *chat.Re
 	if seconds := retrySeconds(ref.RetryAfter); seconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	}
-	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, status, map[string]string{"message": message})
+	s.answer(w, status, encode(map[string]string{"message": message}))
 }

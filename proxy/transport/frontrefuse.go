@@ -87,10 +87,10 @@ func (f *front) refuseNow(c *frontChannel, ref *frontRefusal) {
 
 // closesOld tells the client of the channel that this one replaced, whose close comes behind the answer.
 func (c *frontChannel) closesOld() []phoenix.Message {
-	if c.old == nil {
+	if c.replaces == nil {
 		return nil
 	}
-	return []phoenix.Message{phoenix.Close(c.old.joinRef, c.topic)}
+	return []phoenix.Message{phoenix.Close(*c.replaces, c.topic)}
 }
 
 func errorReply(joinRef, ref phoenix.Ref, topic, reason string) phoenix.Message {

@@ -88,11 +88,11 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/realtime/v1/api/broadcast", s.handleBroadcasts)
 	mux.HandleFunc("/realtime/v1/api/broadcast/{topic}/events/{event}", s.handleBroadcast)
 	mux.HandleFunc("/", s.notFound)
-	return s.withRequestID(boundUnread(s.withCORS(mux)))
+	return s.withRequestID(s.withCORS(mux))
 }
 
 func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusNotFound, map[string]string{"error": "Not Found"})
+	s.answer(w, http.StatusNotFound, encode(map[string]string{"error": "Not Found"}))
 }
 
 // Run turns the timer wheel until ctx ends. Then it cuts every stream and send that is left and joins them.

@@ -40,6 +40,7 @@ type socket struct {
 	joining bool // a credential was brought
 	faults  int
 	frames  bucket
+	within  bool // a message has begun, and the deadline for it stands
 
 	grant   atomic.Pointer[chat.Grant] // set when joined
 	sending atomic.Int32
@@ -129,9 +130,9 @@ func (s *Server) turnAway(sink *socketSink, r *http.Request, ref *chat.Refusal) 
 func (k *socket) run(c chat.Credential) {
 	defer k.stream.leave()
 	k.conn.SetPingHandler(k.pinged)
-	k.conn.SetPongHandler(func(string) error { return k.extend() })
+	k.conn.SetPongHandler(func(string) error { return k.control() })
 	k.conn.SetCloseHandler(func(int, string) error { return nil }) // the sink answers
-	if k.conn.SetReadDeadline(time.Now().Add(k.server.opts.AuthenticateTimeout)) != nil {
+	if k.sink.wire.awaitUntil(time.Now().Add(k.server.opts.AuthenticateTimeout)) != nil {
 		return
 	}
 	if hasCredential(c) {
@@ -146,9 +147,7 @@ func (k *socket) run(c chat.Credential) {
 		if k.stream.ending() {
 			continue // the peer is only given the time to read what was written
 		}
-		if !k.frames.take(k.server.opts.FramesPerSecond, time.Now()) {
-			k.server.metrics.limits.WithLabelValues(limitFrames).Inc()
-			k.fail(chat.LimitReached, "Too many messages per second")
+		if !k.mayFrame() {
 			continue
 		}
 		if kind != websocket.TextMessage {
@@ -165,8 +164,10 @@ func (k *socket) next() (kind int, text []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	k.within = true
 	limit := int64(k.server.opts.FrameBytes)
 	text, err = io.ReadAll(io.LimitReader(r, limit+1))
+	k.within = false
 	if err == nil && int64(len(text)) > limit {
 		k.fail(chat.TooBig, chat.TooBig.Message)
 		return kind, nil, nil
@@ -179,20 +180,35 @@ func (k *socket) next() (kind int, text []byte, err error) {
 
 // extend moves the read deadline after a sign of life of a visitor who has brought a credential.
 func (k *socket) extend() error {
-	switch {
-	case k.stream.ending():
-		return k.conn.SetReadDeadline(time.Now().Add(lingerTime))
-	case k.joining:
-		return k.conn.SetReadDeadline(time.Now().Add(2*k.server.opts.KeepAlive + readGrace))
+	if !k.joining || k.within {
+		return nil
 	}
-	return nil
+	return k.sink.wire.awaitUntil(time.Now().Add(2*k.server.opts.KeepAlive + readGrace))
+}
+
+// mayFrame counts a frame and ends a socket that sends too many.
+func (k *socket) mayFrame() bool {
+	if k.frames.take(k.server.opts.FramesPerSecond, time.Now()) {
+		return true
+	}
+	k.server.metrics.limits.WithLabelValues(limitFrames).Inc()
+	k.fail(chat.LimitReached, "Too many messages per second")
+	return false
+}
+
+// control acts on a control frame.
+func (k *socket) control() error {
+	if k.stream.ending() || !k.mayFrame() {
+		return nil
+	}
+	return k.extend()
 }
 
 func (k *socket) pinged(payload string) error {
 	if k.sink.pong(payload) {
 		k.stream.push(nil)
 	}
-	return k.extend()
+	return k.control()
 }
 
 // fail ends the socket with an error event and a close code.

@@ -37,8 +37,8 @@ type linkRow struct {
 	SessionTimeoutMinutes int       `json:"session_timeout_minutes"`
 	MaxMessagesPerSession int       `json:"max_messages_per_session"`
 	RateLimitPerMinute    int       `json:"rate_limit_per_minute"`
-	AllowedDomains        []string  `json:"allowed_domains"`
-	AllowedIPs            []string  `json:"allowed_ips"`
+	AllowedDomains        texts     `json:"allowed_domains"`
+	AllowedIPs            texts     `json:"allowed_ips"`
 	Title                 string    `json:"title"`
 	Description           string    `json:"description"`
 	WelcomeMessage        string    `json:"welcome_message"`

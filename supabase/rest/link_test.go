@@ -41,6 +41,37 @@ func TestLinksAreReadWithoutPrivateColumns(t *testing.T) {
 	}
 }
 
+func TestALinkWithOddValuesDoesNotHideOthers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		expires, domains string
+		at               time.Time
+		allowed          []string
+	}{
+		"never":                 {`"infinity"`, `null`, time.Time{}, nil},
+		"far":                   {`"20000-01-01T00:00:00+00:00"`, `[]`, time.Time{}, []string{}},
+		"as far as can be":      {`"294276-12-31T23:59:59.999999+00:00"`, `["a"]`, time.Time{}, []string{"a"}},
+		"before Christ":         {`"0044-03-15T00:00:00+00:00 BC"`, `["a",null]`, time.Unix(0, 0).UTC(), []string{"a", ""}},
+		"long before Christ":    {`"4714-11-24T00:00:00+00:00 BC"`, `[["a"],["b"]]`, time.Unix(0, 0).UTC(), []string{"a", "b"}},
+		"lists of lists":        {`null`, `[[["a"],["b"]],[["c"],["d"]]]`, time.Time{}, []string{"a", "b", "c", "d"}},
+		"without its time zone": {`"2026-12-01T08:00:00"`, `null`, time.Date(2026, 12, 1, 8, 0, 0, 0, time.UTC), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, answer(200, `[{"id":"`+idA+`","is_active":true},
+				{"id":"`+idB+`","is_active":true,"expires_at":`+tt.expires+`,"allowed_domains":`+tt.domains+`}]`))
+			links, err := newClient(t, s).Links(t.Context(), []string{idA, idB})
+			require.NoError(t, err)
+			require.Len(t, links, 2)
+			assert.Equal(t, tt.at, links[1].ExpiresAt)
+			assert.Equal(t, tt.allowed, links[1].AllowedDomains)
+		})
+	}
+	for _, bad := range []string{`"soon"`, `20000`, `"99-01-01T00:00:00"`} {
+		s := newScript(t, answer(200, `[{"id":"`+idB+`","expires_at":`+bad+`}]`))
+		_, err := newClient(t, s).Links(t.Context(), []string{idB})
+		assert.Error(t, err, bad)
+	}
+}
+
 func TestAgentNamesAreReadByID(t *testing.T) {
 	s := newScript(t, answer(200, `[{"id":"`+idA+`","name":"Ada"},{"id":"`+idB+`","name":null}]`))
 	got, err := newClient(t, s, func(o *rest.Options) {

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
 var (
 	idForm              = regexp.MustCompile(`^(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9]{1,19})$`)
+	farForm             = regexp.MustCompile(`^[0-9]{5,6}-[0-9]{2}-[0-9]{2}T[0-9:.+-]+$`)
+	longAgoForm         = regexp.MustCompile(`^[0-9]{4,6}-[0-9]{2}-[0-9]{2}T[0-9:.+-]+ BC$`)
 	clientMessageIDForm = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 )
 
@@ -86,8 +89,9 @@ func positionOf(row json.RawMessage) (Position, error) {
 	return Position{CreatedAt: key.CreatedAt.Time, ID: id}, nil
 }
 
-// timestamp decodes what PostgREST prints for timestamptz and timestamp. Null and infinity become the zero time,
-// -infinity the Unix epoch, so that what expired always stays expired.
+// timestamp decodes what PostgREST prints for timestamptz and timestamp. Null, infinity and years of more than four digits become the
+// zero time, -infinity and years before Christ the Unix epoch: what expired always stays expired, and no date that a user may choose
+// makes the rows beside it unreadable.
 type timestamp struct{ time.Time }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -100,10 +104,10 @@ func (t *timestamp) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return errors.New("a timestamp is not a string")
 	}
-	switch s {
-	case "infinity":
+	switch {
+	case s == "infinity", farForm.MatchString(s):
 		return nil
-	case "-infinity":
+	case s == "-infinity", longAgoForm.MatchString(s):
 		t.Time = time.Unix(0, 0).UTC()
 		return nil
 	}
@@ -114,4 +118,22 @@ func (t *timestamp) UnmarshalJSON(b []byte) error {
 		}
 	}
 	return errors.New("a timestamp has an unknown form")
+}
+
+// texts decodes a column of type text[]. PostgreSQL does not keep its users from storing arrays of arrays there: their texts count.
+type texts []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *texts) UnmarshalJSON(b []byte) error {
+	var plain []string
+	if json.Unmarshal(b, &plain) == nil {
+		*t = plain
+		return nil
+	}
+	var parts []texts
+	if json.Unmarshal(b, &parts) != nil {
+		return errors.New("a list of texts has an unknown form")
+	}
+	*t = slices.Concat(parts...)
+	return nil
 }

@@ -1,0 +1,65 @@
+package proxy_test
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/agentopia/realtime-proxy/proxy"
+	"github.com/agentopia/realtime-proxy/supabase/standin"
+)
+
+func TestABodyThatDoesNotComeHoldsNoConnection(t *testing.T) {
+	w := newWorld(t, standin.Options{})
+	n := w.start(func(o *proxy.Options) { o.Limits = proxy.Limits{WriteTimeout: 10 * time.Second} })
+	for _, tt := range []struct {
+		name, request string
+		status        int
+	}{
+		{"unknown path", "POST /nowhere", http.StatusNotFound},
+		{"GET", "GET /nowhere", http.StatusBadRequest},
+		{"GET of a stream", "GET /temporary-chat-events", http.StatusBadRequest},
+		{"path with two slashes", "POST //x", http.StatusNotFound},
+		{"client", "POST /client.js", http.StatusMethodNotAllowed},
+		{"options of all", "OPTIONS *", http.StatusNotFound},
+		{"preflight", "OPTIONS /temporary-chat-handler", http.StatusOK},
+		{"message", "POST /temporary-chat-handler", http.StatusRequestTimeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			conn := hostile{t, n}.connect()
+			_, err := io.WriteString(conn, tt.request+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\nhalf")
+			require.NoError(t, err)
+			r := bufio.NewReader(conn)
+			resp, err := http.ReadResponse(r, nil)
+			require.NoError(t, err)
+			assert.Equal(t, tt.status, resp.StatusCode)
+			ended(t, r)
+		})
+	}
+}
+
+// Requests in a row whose answers are not read fill the buffers; then the proxy waits for the peer, and the peer for the proxy.
+func TestAPeerWhoReadsNothingHoldsNoConnection(t *testing.T) {
+	w := newWorld(t, standin.Options{})
+	n := w.start(func(o *proxy.Options) { o.Limits = proxy.Limits{WriteTimeout: shortTimeout} })
+	for _, path := range []string{"/react.js", "/x", "//x", "/temporary-chat-api", "/temporary-chat-messages"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			conn := hostile{t, n}.connect()
+			requests := strings.Repeat("DELETE "+path+" HTTP/1.1\r\nHost: x\r\n\r\nGET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n", 1000)
+			var err error
+			for err == nil {
+				_, err = io.WriteString(conn, requests)
+			}
+			assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the proxy has hung up")
+		})
+	}
+}
