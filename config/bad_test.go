@@ -147,6 +147,7 @@ func TestEveryNumberHasARange(t *testing.T) {
 		"limits.waiting_connections": {16, 1_000_000},
 		"limits.messages_per_minute": {1, 6000}, "limits.failed_tokens_per_minute": {1, 6000},
 		"limits.frames_per_second": {1, 10_000}, "limits.broadcasts_per_second": {1, 10_000},
+		"limits.calls_per_second":     {1, 10_000},
 		"limits.realtime_frame_bytes": {4096, 5_000_000},
 		"limits.frame_bytes":          {1024, 1 << 20}, "limits.body_bytes": {1024, 16 << 20}, "limits.queue_bytes": {16 << 10, 64 << 20},
 		"limits.queue_events": {10, 100_000}, "limits.header_bytes": {4096, 1 << 20},

@@ -150,6 +150,7 @@ type Limits struct {
 	FailedTokensPerMinute   int           `mapstructure:"failed_tokens_per_minute"` // per address
 	FramesPerSecond         int           `mapstructure:"frames_per_second"`        // inbound, per WebSocket
 	BroadcastsPerSecond     int           `mapstructure:"broadcasts_per_second"`    // per Realtime socket
+	CallsPerSecond          int           `mapstructure:"calls_per_second"`         // of the links' function, per address
 	FrameBytes              int           `mapstructure:"frame_bytes"`              // one inbound WebSocket frame
 	RealtimeFrameBytes      int           `mapstructure:"realtime_frame_bytes"`     // one inbound frame of the Realtime protocol
 	BodyBytes               int           `mapstructure:"body_bytes"`               // one request body

@@ -74,6 +74,7 @@ func defaultLimits() Limits {
 		FailedTokensPerMinute:   20,
 		FramesPerSecond:         100,
 		BroadcastsPerSecond:     25,
+		CallsPerSecond:          20,
 		FrameBytes:              16 << 10,
 		RealtimeFrameBytes:      64 << 10,
 		BodyBytes:               64 << 10,

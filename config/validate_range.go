@@ -73,6 +73,7 @@ func (v *validator) limits() {
 	v.within("limits.failed_tokens_per_minute", l.FailedTokensPerMinute, 1, 6000)
 	v.within("limits.frames_per_second", l.FramesPerSecond, 1, 10_000)
 	v.within("limits.broadcasts_per_second", l.BroadcastsPerSecond, 1, 10_000)
+	v.within("limits.calls_per_second", l.CallsPerSecond, 1, 10_000)
 	v.within("limits.frame_bytes", l.FrameBytes, 1<<10, 1<<20)
 	v.within("limits.realtime_frame_bytes", l.RealtimeFrameBytes, 4<<10, 5_000_000)
 	v.within("limits.body_bytes", l.BodyBytes, 1<<10, 16<<20)

@@ -83,7 +83,7 @@ type Limits struct {
 	ConnectionsPerSession, ConnectionsPerAddress, Connections int
 	NewConnectionsPerSecond, WaitingConnections               int
 	MessagesPerMinute, FailedTokensPerMinute                  int
-	FramesPerSecond, BroadcastsPerSecond                      int
+	FramesPerSecond, BroadcastsPerSecond, CallsPerSecond      int
 	FrameBytes, RealtimeFrameBytes, BodyBytes                 int
 	QueueBytes, QueueEvents                                   int
 	HeaderBytes, MessageMaxLength, HistoryMax                 int

@@ -171,7 +171,7 @@ func (s *Server) newTransport() (err error) {
 		SendVia: s.opts.SendVia, MaxMessageLength: l.MessageMaxLength, HistoryMax: l.HistoryMax,
 		FrameBytes: l.FrameBytes, RealtimeBytes: l.RealtimeFrameBytes, BodyBytes: l.BodyBytes,
 		QueueBytes: l.QueueBytes, QueueEvents: l.QueueEvents,
-		FramesPerSecond: l.FramesPerSecond, BroadcastsPerSecond: l.BroadcastsPerSecond, ResumeWindow: s.opts.Resume.Window,
+		FramesPerSecond: l.FramesPerSecond, BroadcastsPerSecond: l.BroadcastsPerSecond, CallsPerSecond: l.CallsPerSecond, ResumeWindow: s.opts.Resume.Window,
 		AuthenticateTimeout: l.AuthenticateTimeout, WriteTimeout: l.WriteTimeout,
 		KeepAlive: s.opts.Stream.KeepAlive, Retry: s.opts.Stream.Retry, MaxAge: s.opts.Stream.MaxAge,
 		DrainPeriod: s.opts.Drain.Period, DrainMax: s.opts.Drain.Max, FunctionTimeout: s.opts.Supabase.FunctionTimeout,

@@ -73,7 +73,7 @@ func proxyLimits(c *config.Config) proxy.Limits {
 		ConnectionsPerSession: l.ConnectionsPerSession, ConnectionsPerAddress: l.ConnectionsPerAddress,
 		Connections: l.Connections, NewConnectionsPerSecond: l.NewConnectionsPerSecond, WaitingConnections: l.WaitingConnections,
 		MessagesPerMinute: l.MessagesPerMinute, FailedTokensPerMinute: l.FailedTokensPerMinute,
-		FramesPerSecond: l.FramesPerSecond, BroadcastsPerSecond: l.BroadcastsPerSecond,
+		FramesPerSecond: l.FramesPerSecond, BroadcastsPerSecond: l.BroadcastsPerSecond, CallsPerSecond: l.CallsPerSecond,
 		FrameBytes: l.FrameBytes, RealtimeFrameBytes: l.RealtimeFrameBytes, BodyBytes: l.BodyBytes,
 		QueueBytes: l.QueueBytes, QueueEvents: l.QueueEvents,
 		HeaderBytes: l.HeaderBytes, MessageMaxLength: c.Chat.MessageMaxLength, HistoryMax: c.Chat.HistoryMax,

@@ -1,6 +1,10 @@
 package transport
 
-import "time"
+import (
+	"container/list"
+	"sync"
+	"time"
+)
 
 // bucket limits how often something happens: rate times a second, and twice as often at once. The zero value is full. It has no lock.
 type bucket struct {
@@ -16,5 +20,44 @@ func (b *bucket) take(rate int, now time.Time) bool {
 		return false
 	}
 	b.spent++
+	return true
+}
+
+// buckets are those of sessions or addresses. The one that has been quiet the longest is forgotten first. Safe for concurrent use.
+type buckets[K comparable] struct {
+	mu     sync.Mutex
+	known  map[K]*list.Element // of *bucketOf[K]
+	recent *list.List          // last used first
+}
+
+type bucketOf[K comparable] struct {
+	key K
+	bucket
+}
+
+func newBuckets[K comparable]() *buckets[K] {
+	return &buckets[K]{known: make(map[K]*list.Element), recent: list.New()}
+}
+
+// take reports whether it may happen n times more.
+func (s *buckets[K]) take(key K, n, rate int, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, known := s.known[key]
+	if !known {
+		e = s.recent.PushFront(&bucketOf[K]{key: key})
+		s.known[key] = e
+		if s.recent.Len() > maxRates {
+			last := s.recent.Back()
+			delete(s.known, s.recent.Remove(last).(*bucketOf[K]).key)
+		}
+	}
+	s.recent.MoveToFront(e)
+	one := e.Value.(*bucketOf[K])
+	for range n {
+		if !one.take(rate, now) {
+			return false
+		}
+	}
 	return true
 }

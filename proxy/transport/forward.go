@@ -73,6 +73,9 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, path string, ca
 	if ref := s.limits.mayTry(c.from.addr); ref != nil && !call.open {
 		return nil, fail(ref)
 	}
+	if !s.calls.take(chat.Neighbourhood(c.from.addr), 1, s.opts.CallsPerSecond, time.Now()) {
+		return nil, fail(s.limits.refuse(limitCalls, "too_many_calls", "Too many calls", time.Second))
+	}
 	return call.do(s, w, r, c)
 }
 

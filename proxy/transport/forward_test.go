@@ -157,6 +157,22 @@ func TestForwardedErrorsLoseTheirDetails(t *testing.T) {
 	})
 }
 
+func TestAnAddressMayNotCallTheFunctionAllTheTime(t *testing.T) {
+	g := newSendRig(t, 200, `{"success":true}`, func(o *transport.Options) { o.CallsPerSecond = 2 })
+	for i, path := range []string{"/health", "", "/validate", "/create-session", "/health"} {
+		w := do(g.rig, "POST", apiPath+path, `{"token":"`+rigLink+`","link_token":"`+rigLink+`"}`)
+		if i < 4 {
+			assert.Equal(t, 200, w.Code, w.Body.String())
+			continue
+		}
+		assert.Equal(t, 429, w.Code)
+		assert.Equal(t, "1", w.Header().Get("Retry-After"))
+		assert.Contains(t, w.Body.String(), `"too_many_calls"`)
+	}
+	assert.Len(t, g.functions.all(), 4)
+	assert.EqualValues(t, 1, g.value("limits_reached_total", "limit", "calls_per_second"))
+}
+
 func TestAddressThatGuessesTokensIsStopped(t *testing.T) {
 	g := newSendRig(t, 404, `{"success":false,"error":"Invalid or expired chat link"}`, nil)
 	for range 20 {

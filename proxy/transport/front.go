@@ -83,13 +83,13 @@ type frontShared struct {
 	rooms  rooms
 	past   *frontPast
 	warned warning
-	posts  postRates
+	posts  *buckets[string] // broadcasts over HTTP, by session
 }
 
 func newFrontShared(wire *wireMetrics, o *Options) *frontShared {
 	return &frontShared{
 		wire: wire, rooms: rooms{members: make(map[roomKey][]*frontChannel)}, past: newFrontPast(o.ResumeWindow),
-		posts: newPostRates(),
+		posts: newBuckets[string](),
 	}
 }
 

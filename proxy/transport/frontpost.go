@@ -1,13 +1,11 @@
 package transport
 
 import (
-	"container/list"
 	"encoding/json"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -17,45 +15,6 @@ import (
 
 // maxBatch bounds the messages of one request.
 const maxBatch = 100
-
-// postRates limit the broadcasts that sessions send over HTTP. The session that has been quiet the longest is forgotten first.
-type postRates struct {
-	mu       sync.Mutex
-	sessions map[string]*list.Element // of *postRate
-	recent   *list.List               // last used first
-}
-
-type postRate struct {
-	session string
-	bucket
-}
-
-func newPostRates() postRates {
-	return postRates{sessions: make(map[string]*list.Element), recent: list.New()}
-}
-
-// take reports whether a session may send n messages now.
-func (r *postRates) take(session string, n, rate int, now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e, known := r.sessions[session]
-	if !known {
-		e = r.recent.PushFront(&postRate{session: session})
-		r.sessions[session] = e
-		if r.recent.Len() > maxRates {
-			last := r.recent.Back()
-			delete(r.sessions, r.recent.Remove(last).(*postRate).session)
-		}
-	}
-	r.recent.MoveToFront(e)
-	one := e.Value.(*postRate)
-	for range n {
-		if !one.take(rate, now) {
-			return false
-		}
-	}
-	return true
-}
 
 // postMessage is one message of a request. Topics have no prefix here.
 type postMessage struct {

@@ -26,6 +26,7 @@ const (
 	limitFailures = "failed_tokens_per_minute"
 	limitFrames   = "frames_per_second"
 	limitCasts    = "broadcasts_per_second"
+	limitCalls    = "calls_per_second"
 	limitBody     = "body_bytes"
 	limitLength   = "message_max_length"
 	limitMessages = "messages_per_minute"
@@ -34,7 +35,7 @@ const (
 
 // limitNames are all of them.
 var limitNames = []string{
-	limitProcess, limitAddress, limitSession, limitNew, limitFailures, limitFrames, limitCasts, limitBody, limitLength, limitMessages,
+	limitProcess, limitAddress, limitSession, limitNew, limitFailures, limitFrames, limitCasts, limitCalls, limitBody, limitLength, limitMessages,
 	limitTotal,
 }
 

@@ -91,6 +91,7 @@ type Options struct {
 	FailedTokensPerMinute   int // of one address, default 20
 	FramesPerSecond         int // inbound, of one WebSocket; twice as many at once; default 100
 	BroadcastsPerSecond     int // of one Realtime socket; twice as many at once; default 25
+	CallsPerSecond          int // of the links' function, from one address; twice as many at once; default 20
 
 	Registerer prometheus.Registerer // nil registers nothing
 	Logger     *slog.Logger
@@ -152,6 +153,7 @@ func (o *Options) completeNumbers() {
 	orDefault(&o.RefusalDelay, 3*time.Second)
 	orDefault(&o.FramesPerSecond, 100)
 	orDefault(&o.BroadcastsPerSecond, 25)
+	orDefault(&o.CallsPerSecond, 20)
 }
 
 func orDefault[T int | time.Duration | string](v *T, def T) {

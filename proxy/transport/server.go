@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
@@ -27,7 +28,8 @@ type Server struct {
 	sse     *wireMetrics
 	socket  *wireMetrics
 	front   *frontShared
-	sends   *sends // what sending remembers: limits, repeats
+	sends   *sends                 // what sending remembers: limits, repeats
+	calls   *buckets[netip.Prefix] // of the links' function, by address
 
 	base context.Context // ends with Run: work in flight is given up
 	stop context.CancelCauseFunc
@@ -57,6 +59,7 @@ func New(o Options) (*Server, error) {
 		quotas:   newQuotas(),
 		wheel:    newWheel(),
 		sends:    newSends(&o),
+		calls:    newBuckets[netip.Prefix](),
 		streams:  make(map[openStream]struct{}),
 		draining: make(chan struct{}),
 		changed:  make(chan struct{}, 1),
