@@ -19,14 +19,15 @@ func (t *trial) judgeMarks(report reporter) {
 	}
 }
 
-// replayable says whether a cursor may be in doubt about a row: it cannot name all rows of a busy overlap, nor what lies before it.
+// replayable says whether a cursor may be in doubt about a row: it cannot name all rows of a busy overlap, which begins up to wholeEvery
+// before what was proved last, nor what lies before it.
 func (t *trial) replayable(g *grant) bool {
 	if g.at-t.createdAt(g) > overlap-10*time.Second {
 		return true
 	}
 	near := 0
 	for _, other := range t.granted {
-		if d := other[0].created.Sub(g.created); d > -overlap-5*time.Second && d < overlap+5*time.Second {
+		if d := other[0].created.Sub(g.created); d.Abs() < overlap+wholeEvery+5*time.Second {
 			near++
 		}
 	}
