@@ -19,23 +19,24 @@ var knownStatuses = []int{400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 422,
 
 // The limits that a visitor may reach, as label values.
 const (
-	limitProcess  = "connections"
-	limitAddress  = "connections_per_address"
-	limitSession  = "connections_per_session"
-	limitNew      = "new_connections_per_second"
-	limitFailures = "failed_tokens_per_minute"
-	limitFrames   = "frames_per_second"
-	limitCasts    = "broadcasts_per_second"
-	limitCalls    = "calls_per_second"
-	limitBody     = "body_bytes"
-	limitLength   = "message_max_length"
-	limitMessages = "messages_per_minute"
-	limitTotal    = "max_messages_per_session"
+	limitProcess   = "connections"
+	limitAddress   = "connections_per_address"
+	limitSession   = "connections_per_session"
+	limitNew       = "new_connections_per_second"
+	limitFailures  = "failed_tokens_per_minute"
+	limitFrames    = "frames_per_second"
+	limitCasts     = "broadcasts_per_second"
+	limitCalls     = "calls_per_second"
+	limitHistories = "histories_per_second"
+	limitBody      = "body_bytes"
+	limitLength    = "message_max_length"
+	limitMessages  = "messages_per_minute"
+	limitTotal     = "max_messages_per_session"
 )
 
 // limitNames are all of them.
 var limitNames = []string{
-	limitProcess, limitAddress, limitSession, limitNew, limitFailures, limitFrames, limitCasts, limitCalls, limitBody, limitLength, limitMessages,
+	limitProcess, limitAddress, limitSession, limitNew, limitFailures, limitFrames, limitCasts, limitCalls, limitHistories, limitBody, limitLength, limitMessages,
 	limitTotal,
 }
 

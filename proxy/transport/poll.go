@@ -171,7 +171,7 @@ func (p *poll) fill(ctx, reading context.Context, wait time.Duration) error {
 	p.exact = !read
 	p.cursor = p.a.Cursor()
 	if !p.a.Resumed() {
-		past, err := backfiller.History(reading, p.a, p.limit)
+		past, err := p.server.history(reading, p.a, p.limit)
 		for _, e := range past {
 			p.add(e)
 		}

@@ -73,6 +73,24 @@ func TestPollWithoutCursorGetsTheNewestMessages(t *testing.T) {
 		"agent_name":"Ada","max_messages":50,"current_messages":3}}`, string(rest))
 }
 
+func TestASessionMayNotReadItsHistoryAllTheTime(t *testing.T) {
+	g := newRig(t, nil)
+	refused := 0
+	for range 200 {
+		w := do(g, "GET", pollPath, "", "Authorization", "Bearer "+rigToken)
+		if w.Code == http.StatusOK {
+			continue
+		}
+		refused++
+		require.Equal(t, http.StatusTooManyRequests, w.Code)
+		require.Contains(t, w.Body.String(), `"too_many_reads"`)
+		require.Equal(t, "1", w.Header().Get("Retry-After"))
+	}
+	assert.Positive(t, refused)
+	assert.EqualValues(t, refused, g.value("limits_reached_total", "limit", "histories_per_second"))
+	assert.Equal(t, http.StatusOK, do(g, "GET", pollPath, "", "Authorization", "Bearer "+otherToken).Code, "another session")
+}
+
 func TestPollGoesOnFromItsCursor(t *testing.T) {
 	g := newRig(t, nil)
 	first := poll(t, g, "", "")

@@ -16,20 +16,21 @@ var errStopped = errors.New("the server has stopped")
 
 // Server serves visitors. Its methods are safe for concurrent use; Run and Drain are called once.
 type Server struct {
-	opts    Options
-	log     *slog.Logger
-	metrics *metrics
-	origins origins
-	limits  *limits
-	gates   *gates
-	links   *knownLinks
-	quotas  *quotas
-	wheel   *wheel
-	sse     *wireMetrics
-	socket  *wireMetrics
-	front   *frontShared
-	sends   *sends                 // what sending remembers: limits, repeats
-	calls   *buckets[netip.Prefix] // of the links' function, by address
+	opts      Options
+	log       *slog.Logger
+	metrics   *metrics
+	origins   origins
+	limits    *limits
+	gates     *gates
+	links     *knownLinks
+	quotas    *quotas
+	wheel     *wheel
+	sse       *wireMetrics
+	socket    *wireMetrics
+	front     *frontShared
+	sends     *sends                 // what sending remembers: limits, repeats
+	calls     *buckets[netip.Prefix] // of the links' function, by address
+	histories *buckets[string]       // by session
 
 	base context.Context // ends with Run: work in flight is given up
 	stop context.CancelCauseFunc
@@ -50,19 +51,20 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opts:     o,
-		log:      o.Logger.With("component", "transport"),
-		metrics:  newMetrics(o.Registerer),
-		origins:  newOrigins(o.AllowedOrigins),
-		gates:    newGates(),
-		links:    newKnownLinks(),
-		quotas:   newQuotas(),
-		wheel:    newWheel(),
-		sends:    newSends(&o),
-		calls:    newBuckets[netip.Prefix](),
-		streams:  make(map[openStream]struct{}),
-		draining: make(chan struct{}),
-		changed:  make(chan struct{}, 1),
+		opts:      o,
+		log:       o.Logger.With("component", "transport"),
+		metrics:   newMetrics(o.Registerer),
+		origins:   newOrigins(o.AllowedOrigins),
+		gates:     newGates(),
+		links:     newKnownLinks(),
+		quotas:    newQuotas(),
+		wheel:     newWheel(),
+		sends:     newSends(&o),
+		calls:     newBuckets[netip.Prefix](),
+		histories: newBuckets[string](),
+		streams:   make(map[openStream]struct{}),
+		draining:  make(chan struct{}),
+		changed:   make(chan struct{}, 1),
 	}
 	s.limits = newLimits(o, s.metrics.limits)
 	s.sse, s.socket = s.metrics.of(transportSSE), s.metrics.of(transportWebSocket)

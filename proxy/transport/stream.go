@@ -121,7 +121,7 @@ func causeOf(ctx context.Context, err error) error {
 func (st *stream) deliver(ctx context.Context, history int) error {
 	b := st.server.opts.Backfiller
 	if history > 0 && !st.attachment.Resumed() {
-		past, err := b.History(ctx, st.attachment, history)
+		past, err := st.server.history(ctx, st.attachment, history)
 		if err != nil {
 			return causeOf(ctx, err)
 		}
