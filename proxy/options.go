@@ -122,6 +122,9 @@ func (o *Options) complete() error {
 	if o.Limits.HeaderTimeout <= 0 {
 		o.Limits.HeaderTimeout = 10 * time.Second
 	}
+	if o.Limits.WriteTimeout <= 0 {
+		o.Limits.WriteTimeout = 10 * time.Second
+	}
 	if o.Drain.Max <= 0 {
 		o.Drain.Max = 150 * time.Second
 	}
