@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -104,4 +105,13 @@ func metricsText(t *testing.T, n *node) string {
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	return string(text)
+}
+
+// field is a string of an answer's JSON object.
+func field(t *testing.T, got answer, name string) (text string) {
+	t.Helper()
+	var body map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal([]byte(got.body), &body), "%d %s", got.status, got.body)
+	require.NoError(t, json.Unmarshal(body[name], &text), "%s", got.body)
+	return text
 }

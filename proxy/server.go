@@ -77,7 +77,7 @@ func (s *Server) newSessions() (err error) {
 		Store: s.rest,
 		Keys:  s.opts.SigningKeys,
 		// The hub exists before anybody asks: New ends before Run begins.
-		VerifyCursor:       func(v *chat.Visitor, cursor string) bool { return s.feed.Hub().VerifyCursor(v, cursor) },
+		VerifyCursor:       func(v *chat.Visitor, cursor string) bool { return s.feed.Hub().Vouches(v, cursor) },
 		CachePositive:      t.CachePositive,
 		CacheNegative:      t.CacheNegative,
 		AuthorizePerSecond: float64(s.opts.Supabase.AuthorizePerSecond),
@@ -87,19 +87,25 @@ func (s *Server) newSessions() (err error) {
 		ConfirmWithin:      t.ConfirmWithin,
 		RecheckInterval:    t.RecheckInterval,
 		OnEnd:              s.endSession,
-		OnLinkChange:       func(v *chat.Visitor) { s.transport.LinkChanged(v) },
-		Metrics:            session.NewMetrics(s.opts.Registry),
-		Logger:             s.opts.Logger,
+		OnChange: func(v *chat.Visitor) {
+			s.feed.Hub().UpdateVisitor(v)
+			s.transport.LinkChanged(v)
+		},
+		Metrics: session.NewMetrics(s.opts.Registry),
+		Logger:  s.opts.Logger,
 	})
 	return err
 }
 
-// endSession closes the streams of a session that is over, or that could not be confirmed for too long.
+// endSession closes the streams of a session that is over, could not be confirmed for too long, or has changed.
 func (s *Server) endSession(v *chat.Visitor, e session.Ending) {
 	last := &chat.Control{Type: "session_ended", At: s.rest.Now(), Data: sessionEnded{
 		SessionID: e.SessionID, Status: e.Status, EndReason: e.EndReason, EndedAt: timeOrNil(e.EndedAt),
 	}}
-	if e.Why.Reconnect {
+	switch {
+	case e.Why == chat.SessionChanged:
+		last = nil // the stream's own hint to come back
+	case e.Why.Reconnect:
 		last = &chat.Control{Type: "error", At: s.rest.Now(), Flat: true, Data: streamError{e.Why.Code, e.Why.Message}}
 	}
 	n := s.feed.Hub().EndSession(v.ConversationID, v.SessionID, e.Why, last)

@@ -51,8 +51,12 @@ func (h *Hub) Attach(v *Visitor, cursorText string, o SubscriberOptions) *Attach
 	return a
 }
 
-// VerifyCursor reports whether a cursor belongs to the visitor.
-func (h *Hub) VerifyCursor(v *Visitor, text string) bool {
+// Vouches reports whether whoever holds a cursor has been this visitor. In ModeConversation none does: all visitors of a conversation get
+// the same.
+func (h *Hub) Vouches(v *Visitor, text string) bool {
+	if h.opts.Rule.Mode != ModeSession {
+		return false
+	}
 	_, err := h.opts.Signer.verify(text, h.classKey(v))
 	return err == nil
 }
@@ -62,7 +66,9 @@ func (a *Attachment) enter(v *Visitor) {
 	h.mu.Lock()
 	c, ok := h.conversations[v.ConversationID]
 	if !ok {
-		c = &conversation{id: v.ConversationID, hub: h, classes: make(map[string]*class)}
+		// A scope whose reading began before this conversation was made says nothing here, though another of this id was there then.
+		stamp := h.stamps.Add(1) << 32
+		c = &conversation{id: v.ConversationID, hub: h, classes: make(map[string]*class), stamp: stamp, scopeStamp: stamp}
 		h.conversations[c.id] = c
 	}
 	c.mu.Lock()
@@ -111,8 +117,10 @@ func (a *Attachment) Baseline(rows []*Row, scope *Scope, floor, readAt time.Time
 
 // WantsScope reports whether showing the rows to this visitor takes a scope reading.
 func (a *Attachment) WantsScope(rows []*Row) bool {
+	a.conv.mu.Lock()
+	defer a.conv.mu.Unlock()
 	for _, row := range rows {
-		if _, v := a.hub.opts.Rule.Judge(a.Subscriber.visitor, row, nil); v == NeedsScope {
+		if _, v := a.hub.opts.Rule.Judge(a.class.visitor, row, nil); v == NeedsScope {
 			return true
 		}
 	}

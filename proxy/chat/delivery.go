@@ -52,7 +52,7 @@ func (a *Attachment) event(row *Row, m Message, now time.Time) *Event {
 
 // pastLocked judges a row that was read back for this visitor alone: a row that is on its way through the sequence is left to it.
 func (a *Attachment) pastLocked(row *Row, scope *Scope) (Message, bool) {
-	m, v := a.hub.opts.Rule.Judge(a.Subscriber.visitor, row, scope)
+	m, v := a.hub.opts.Rule.Judge(a.class.visitor, row, scope)
 	k, known := a.class.known[row.ID]
 	return m, v == Granted && !(known && (k.seq > a.seq || k.gone)) && !a.hub.deleted(row)
 }

@@ -22,6 +22,7 @@ var (
 	Unavailable         = &Disconnect{"upstream_unavailable", 4503, "The service is temporarily unavailable", true}
 	Restart             = &Disconnect{"restart", 1012, "The service is restarting", true}
 	SlowConsumer        = &Disconnect{"slow_consumer", 1013, "The connection is too slow", true}
+	SessionChanged      = &Disconnect{"session_changed", 1012, "The session has changed, come back", true}
 	MaxAge              = &Disconnect{"max_age", 1012, "The stream has reached its greatest age", true}
 	Gone                = &Disconnect{"gone", 1001, "The visitor went away", true}
 	TooBig              = &Disconnect{"too_big", 1009, "The message is too big", false}
@@ -30,7 +31,7 @@ var (
 // Disconnects lists every Disconnect once, for metrics and docs.
 func Disconnects() []*Disconnect {
 	return []*Disconnect{
-		BadMessage, InvalidSession, AuthenticateTimeout, SessionEnded, LimitReached, Unavailable, Restart, SlowConsumer, MaxAge,
-		Gone, TooBig,
+		BadMessage, InvalidSession, AuthenticateTimeout, SessionEnded, LimitReached, Unavailable, Restart, SlowConsumer,
+		SessionChanged, MaxAge, Gone, TooBig,
 	}
 }

@@ -42,6 +42,7 @@ type Options struct {
 type Hub struct {
 	opts    Options
 	epoch   atomic.Uint64
+	stamps  atomic.Uint64 // where those of the next conversation begin, in units of 1<<32
 	metrics *Metrics
 	layout  *changeLayout
 	graves  tombstones

@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -300,6 +301,31 @@ func TestANewerReadingOfTheVisitorJudgesTheRowsToCome(t *testing.T) {
 	n.Publish(untaggedRow("b", idC1, start), false)
 	n.SetScope(idC1, n.BeginScope(idC1), isolatedScope())
 	assert.Equal(t, []string{"message b"}, s.log())
+	again := n.join(visitorS(), "", nil, nil)
+	past := []*chat.Row{untaggedRow("b", idC1, start)}
+	require.Len(t, again.History(past, isolatedScope()), 1)
+	n.UpdateVisitor(unknown)
+	assert.False(t, again.WantsScope(past))
+	assert.Empty(t, again.History(past, isolatedScope()), "what is read for one visitor is judged likewise")
+}
+
+func TestAScopeReadOfAConversationThatWasSweptJudgesNothing(t *testing.T) {
+	n := newNode(t, newClock(), 1, nil)
+	s := n.join(visitorS(), "", nil, nil)
+	for i := range 50 {
+		n.Publish(mine(fmt.Sprint("r", i), start), false)
+	}
+	n.Publish(untaggedRow("a", idC1, start), false)
+	stamp := n.BeginScope(idC1)
+	s.Close()
+	n.clock.advance(3 * time.Minute)
+	n.Sweep()
+	again := n.join(visitorS(), "", nil, nil)
+	n.SetScope(idC1, stamp, isolatedScope())
+	n.Publish(untaggedRow("b", idC1, n.clock.now()), false)
+	assert.Empty(t, again.log(), "another session may be in the conversation by now")
+	n.SetScope(idC1, n.BeginScope(idC1), isolatedScope())
+	assert.Equal(t, []string{"message b"}, again.log())
 }
 
 func TestNewHubWantsWhatItCannotDoWithout(t *testing.T) {

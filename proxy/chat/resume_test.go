@@ -35,9 +35,9 @@ func TestResumeInTheSameClassIsExact(t *testing.T) {
 func TestACursorOfSomebodyElseCountsAsNone(t *testing.T) {
 	n := newNode(t, newClock(), 1, nil)
 	other := n.join(visitorOther(), "", nil, nil)
-	assert.True(t, n.VerifyCursor(visitorOther(), other.cursor))
+	assert.True(t, n.Vouches(visitorOther(), other.cursor))
 	for _, text := range []string{other.cursor, "garbage"} {
-		assert.False(t, n.VerifyCursor(visitorS2(), text))
+		assert.False(t, n.Vouches(visitorS2(), text))
 		s := n.join(visitorS2(), text, nil, nil)
 		assert.False(t, s.Resumed())
 		s.Close()

@@ -46,7 +46,8 @@ type Authorizer struct {
 	deadLinks *lru[string, deadLink]
 	names     *lru[string, nameEntry] // by agent id
 	announced []*record               // whose ending OnEnd is to be told
-	changed   []*record               // whose link OnLinkChange is to be told
+	replaced  []announcement          // whose streams are another conversation's or agent's now
+	changed   []*record               // of whom OnChange is to be told
 	next      time.Time               // before which the watch has nothing to do; zero when nothing is tracked
 	rechecked time.Time               // when the last recheck of all tracked sessions began
 }

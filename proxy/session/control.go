@@ -81,7 +81,7 @@ func (w *warnings) sessions(log *slog.Logger, err error) {
 
 func (w *warnings) links(log *slog.Logger, err error) {
 	w.linksOnce.Do(func() {
-		log.Warn("links table cannot be read, visitors see only rows marked with their session",
+		log.Warn("links table cannot be read, visitors see only rows marked with their session, and only the validation function tells of links' endings",
 			"setting", "names.links, or chat.visibility=conversation", "err", err)
 	})
 }

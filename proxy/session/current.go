@@ -53,7 +53,7 @@ func (a *Authorizer) current(ctx context.Context, id string, token chat.Token, f
 		return v, nil
 	case err != nil:
 		return nil, a.unavailable(err)
-	case !r.sufficient(a.lastSeen(id)):
+	case !a.sufficient(id, &r):
 		return a.validate(ctx, token, from, true)
 	}
 	a.nameAgent(ctx, &r)

@@ -168,6 +168,7 @@ type fixture struct {
 
 	mu      sync.Mutex
 	endings []session.Ending
+	told    []*chat.Visitor
 	at      []time.Time
 	stop    context.CancelFunc
 	stopped chan error
@@ -229,7 +230,14 @@ func (f *fixture) onEnd(v *chat.Visitor, e session.Ending) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	assert.Equal(f.t, v.SessionID, e.SessionID)
-	f.endings, f.at = append(f.endings, e), append(f.at, time.Now())
+	f.endings, f.told, f.at = append(f.endings, e), append(f.told, v), append(f.at, time.Now())
+}
+
+// lastTold is whose streams OnEnd was told to close last.
+func (f *fixture) lastTold() *chat.Visitor {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.told[len(f.told)-1]
 }
 
 func (f *fixture) ended() []session.Ending {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
@@ -23,27 +24,42 @@ func (a *Authorizer) LinkLists(ctx context.Context, linkID string) (domains, add
 	return link.AllowedDomains, link.AllowedIPs, nil
 }
 
-// linkDiffers tells whether a link restricts its sessions otherwise than before.
-func linkDiffers(before, after *chat.Visitor) bool {
-	if before == after || before == nil || after == nil {
-		return false
-	}
-	return before.MaxMessages != after.MaxMessages || before.RateLimitPerMinute != after.RateLimitPerMinute ||
+// differs tells whether an open stream has to be judged otherwise than before: what restricts it, or what of its conversation is in scope.
+func differs(before, after *chat.Visitor) bool {
+	return before.LinkKnown != after.LinkKnown || before.Shared != after.Shared ||
+		before.ConversationSessionID != after.ConversationSessionID || before.MaxMessages != after.MaxMessages || before.RateLimitPerMinute != after.RateLimitPerMinute ||
 		!slices.Equal(before.AllowedDomains, after.AllowedDomains) || !slices.Equal(before.AllowedIPs, after.AllowedIPs)
 }
 
-func (a *Authorizer) linkChangedLocked(rec *record) {
-	if !rec.linked {
-		rec.linked = true
+// compareLocked tells of what has become different since the streams of a tracked session were opened. Those of another conversation, or
+// with another agent, end; their visitors come back.
+func (a *Authorizer) compareLocked(rec *record, before, after *chat.Visitor, dbNow time.Time) {
+	if before == nil {
+		return
+	}
+	if differs(before, after) {
+		a.changedLocked(rec)
+	}
+	if before.ConversationID != after.ConversationID || before.AgentID != after.AgentID {
+		e := &Ending{SessionID: rec.id, EndedAt: dbNow, Why: chat.SessionChanged}
+		a.metrics.ended(e)
+		a.replaced = append(a.replaced, announcement{before, e})
+		signal(a.wake)
+	}
+}
+
+func (a *Authorizer) changedLocked(rec *record) {
+	if !rec.listed {
+		rec.listed = true
 		a.changed = append(a.changed, rec)
 	}
 	signal(a.wake)
 }
 
-// announceLinks calls OnLinkChange, outside the lock.
-func (a *Authorizer) announceLinks() {
+// announceChanges calls OnChange, outside the lock.
+func (a *Authorizer) announceChanges() {
 	for _, v := range a.takeChanged() {
-		a.opts.OnLinkChange(v)
+		a.opts.OnChange(v)
 	}
 }
 
@@ -51,7 +67,7 @@ func (a *Authorizer) takeChanged() (visitors []*chat.Visitor) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, rec := range a.changed {
-		rec.linked = false
+		rec.listed = false
 		if rec.refs > 0 && rec.over() == nil {
 			visitors = append(visitors, rec.visitor)
 		}

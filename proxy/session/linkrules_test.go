@@ -15,14 +15,14 @@ import (
 	"github.com/agentopia/realtime-proxy/supabase/rest"
 )
 
-// linkChanges collects what OnLinkChange is told.
+// linkChanges collects what OnChange is told.
 type linkChanges struct {
 	mu       sync.Mutex
 	visitors []*chat.Visitor
 }
 
 func (c *linkChanges) option(o *session.Options) {
-	o.OnLinkChange = func(v *chat.Visitor) {
+	o.OnChange = func(v *chat.Visitor) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.visitors = append(c.visitors, v)

@@ -34,10 +34,11 @@ const (
 	tableAgents   = "agents"
 
 	reasonUnavailable = "unavailable"
+	reasonChanged     = "changed"
 	reasonOther       = "other"
 )
 
-// countedReasons are the label values of Endings, besides unavailable; what the database says otherwise counts as other.
+// countedReasons are the label values of Endings for sessions that are over; what the database says otherwise counts as other.
 var countedReasons = []string{
 	"completed", "terminated", "error", "max_messages", "max_duration", "manually_ended",
 	reasonDeleted, reasonLinkDeleted, reasonLinkDeactivated, reasonExpired, reasonTimeout, reasonOther,
@@ -56,7 +57,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Authorizations: vec("authorizations_total", "Credentials judged.", "credential", "result"),
 		Validations:    vec("validations_total", "Calls of the validation function.", "result"),
 		Reads:          vec("reads_total", "Batched row reads.", "table", "result"),
-		Endings:        vec("endings_total", "Sessions with open streams that ended.", "reason"),
+		Endings:        vec("endings_total", "Sessions with open streams that ended, or lost them.", "reason"),
 		Tracked: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "realtime_proxy", Subsystem: "session", Name: "tracked", Help: "Sessions with open streams.",
 		}),
@@ -82,7 +83,7 @@ func (m *Metrics) prepare() {
 		m.Reads.WithLabelValues(table, resultOK)
 		m.Reads.WithLabelValues(table, resultError)
 	}
-	for _, reason := range append(slices.Clone(countedReasons), reasonUnavailable) {
+	for _, reason := range append(slices.Clone(countedReasons), reasonUnavailable, reasonChanged) {
 		m.Endings.WithLabelValues(reason)
 	}
 }
@@ -130,9 +131,12 @@ func (m *Metrics) ended(e *Ending) {
 		return
 	}
 	reason := e.EndReason
-	if !e.final() {
+	switch {
+	case e.Why == chat.SessionChanged:
+		reason = reasonChanged
+	case !e.final():
 		reason = reasonUnavailable
-	} else if !slices.Contains(countedReasons, reason) {
+	case !slices.Contains(countedReasons, reason):
 		reason = reasonOther
 	}
 	m.Endings.WithLabelValues(reason).Inc()

@@ -28,7 +28,7 @@ type Options struct {
 	Store Store
 	// Keys are signing secrets of at least 16 bytes: the first seals tickets, all open them.
 	Keys [][]byte
-	// VerifyCursor reports whether a cursor belongs to the visitor. Nil means that no cursor vouches for a ticket.
+	// VerifyCursor reports whether only the visitor can hold a cursor. Nil means that no cursor vouches for a ticket.
 	VerifyCursor func(v *chat.Visitor, cursor string) bool
 
 	// CachePositive is how long a token is taken for the session it proved (60 s), and how long an ending is remembered.
@@ -54,12 +54,13 @@ type Options struct {
 	ConfirmWithin time.Duration
 
 	// OnEnd is called by Run when a tracked session ends, once; and again each RecheckInterval for as long as a stream of it
-	// stays tracked, or is tracked anew. It may not block.
+	// stays tracked, or is tracked anew. Where the session only changed it is called with the visitor of before. It may not block.
 	OnEnd func(v *chat.Visitor, e Ending)
 
-	// OnLinkChange (may be nil) is called by Run when a reading tells that the link of a tracked session restricts it otherwise than
-	// the stream was opened under: AllowedDomains, AllowedIPs, MaxMessages or RateLimitPerMinute. It may not block.
-	OnLinkChange func(v *chat.Visitor)
+	// OnChange (may be nil) is called by Run when a reading tells that a tracked session is to be judged otherwise than its streams were
+	// opened under: what the link allows (AllowedDomains, AllowedIPs, MaxMessages, RateLimitPerMinute), or what is in its scope
+	// (LinkKnown, Shared, ConversationSessionID). It may not block.
+	OnChange func(v *chat.Visitor)
 
 	Metrics *Metrics
 	Logger  *slog.Logger
@@ -78,8 +79,8 @@ func (o Options) withDefaults() (Options, error) {
 	defaultTo(&o.StreamMaxAge, 2*time.Hour)
 	defaultTo(&o.RecheckInterval, 15*time.Second)
 	defaultTo(&o.ConfirmWithin, time.Minute)
-	if o.OnLinkChange == nil {
-		o.OnLinkChange = func(*chat.Visitor) {}
+	if o.OnChange == nil {
+		o.OnChange = func(*chat.Visitor) {}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

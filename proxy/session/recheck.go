@@ -80,7 +80,7 @@ func (a *Authorizer) suspectLoop(ctx context.Context) {
 			return
 		case <-a.suspects:
 		}
-		ids := a.trackedIDs(func(rec *record) bool { return rec.asked.After(rec.confirmed) })
+		ids := a.trackedIDs(func(rec *record) bool { return rec.asked.After(rec.read) })
 		if err := a.recheck(ctx, ids); err != nil && ctx.Err() == nil {
 			a.log.Debug("suspected end not confirmed", "err", err)
 		}
@@ -124,7 +124,7 @@ func (a *Authorizer) recheckBatch(ctx context.Context, ids []string) error {
 	switch {
 	case unreadable(err):
 		a.warned.sessions(a.log, err)
-		return a.proveAgain(ctx, ids)
+		return a.proveAgain(ctx, ids, nil)
 	case err != nil:
 		return err
 	}
@@ -134,6 +134,8 @@ func (a *Authorizer) recheckBatch(ctx context.Context, ids []string) error {
 		a.warned.links(a.log, err)
 		err = nil
 	}
+	var unproved []string
+	readings := make(map[string]reading)
 	for _, id := range ids {
 		r := reading{at: at, sessionRead: true}
 		if s, ok := sessions[id]; ok {
@@ -144,8 +146,15 @@ func (a *Authorizer) recheckBatch(ctx context.Context, ids []string) error {
 		if err == nil || r.sessionEnding() != nil {
 			a.apply(id, r, "")
 		}
+		if err == nil && !r.confirms() {
+			unproved = append(unproved, id)
+			readings[id] = r
+		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return a.proveAgain(ctx, unproved, readings)
 }
 
 func (r *reading) readLinkOf(s rest.Session, links map[string]rest.Link, read bool) {
@@ -170,16 +179,16 @@ func linksOf(sessions map[string]rest.Session) []string {
 	return slices.Compact(ids)
 }
 
-// proveAgain confirms sessions by their tokens, where the table cannot be read. That is dear, so it is done only when half the time
-// is over in which they must be confirmed, and within the limits on the validation function.
-func (a *Authorizer) proveAgain(ctx context.Context, ids []string) error {
+// proveAgain confirms sessions by their tokens, where a table cannot be read. That is dear, so it is done only when half the time
+// is over in which they must be confirmed, and within the limits on the validation function. readings are what the other table told.
+func (a *Authorizer) proveAgain(ctx context.Context, ids []string, readings map[string]reading) error {
 	var first error
 	for _, id := range ids {
 		token, due := a.dueToken(id)
 		if !due {
 			continue
 		}
-		first = cmp.Or(first, a.proveOne(ctx, id, token))
+		first = cmp.Or(first, a.proveOne(ctx, id, token, readings[id]))
 		if ctx.Err() != nil {
 			return first
 		}
@@ -187,13 +196,15 @@ func (a *Authorizer) proveAgain(ctx context.Context, ids []string) error {
 	return first
 }
 
-func (a *Authorizer) proveOne(ctx context.Context, id string, token chat.Token) error {
+func (a *Authorizer) proveOne(ctx context.Context, id string, token chat.Token, r reading) error {
 	one, err := a.turns.join(netip.Prefix{}, true)
 	if err != nil {
 		return err
 	}
 	answer, at, err := a.ask(ctx, token, one)
-	r := reading{at: at}
+	if r.at.IsZero() {
+		r.at = at
+	}
 	switch {
 	case err != nil:
 		return err
@@ -210,8 +221,8 @@ func (a *Authorizer) dueToken(id string) (chat.Token, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	rec := a.tracked[id]
-	if rec == nil || rec.token == "" {
+	if rec == nil || rec.token == "" || rec.over() != nil {
 		return "", false
 	}
-	return rec.token, time.Since(rec.confirmed) >= a.opts.ConfirmWithin/2 || rec.asked.After(rec.confirmed)
+	return rec.token, a.unconfirmedLocked(rec) || rec.asked.After(rec.read)
 }

@@ -240,23 +240,6 @@ func TestLinksThatFailConfirmNothing(t *testing.T) {
 	})
 }
 
-func TestLinksThatBecomeUnreadableAreNotKnownAnyMore(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, f *fixture) {
-		g := f.grant(1)
-		defer f.Track(g.Visitor)()
-		require.True(t, g.Visitor.LinkKnown)
-		f.store.change(func(s *fakeStore) {
-			s.LinksFunc = func(context.Context, []string) ([]rest.Link, error) { return nil, errDenied }
-		})
-		wait(2 * time.Minute)
-		require.Empty(t, f.ended())
-		v := f.grant(1).Visitor
-		assert.False(t, v.LinkKnown)
-		assert.Equal(t, agentID(1), v.AgentID)
-		assert.Equal(t, g.Visitor.ExpiresAt, v.ExpiresAt)
-	})
-}
-
 func TestShortOutageEndsNobody(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, f *fixture) {
 		defer f.track(1)()
@@ -290,37 +273,6 @@ func TestManyTrackedSessionsAreReadInBatches(t *testing.T) {
 		f.store.editLink(1, func(l *rest.Link) { l.IsActive = false })
 		wait(15 * time.Second)
 		assert.Len(t, f.ended(), 250)
-	})
-}
-
-func TestUnreadableSessionsAreConfirmedByTheirTokens(t *testing.T) {
-	inBubble(t, 2, func(t *testing.T, f *fixture) {
-		f.store.change(func(s *fakeStore) {
-			s.SessionsFunc = func(context.Context, []string) ([]rest.Session, error) { return nil, errMissing }
-		})
-		defer f.track(1)()
-		defer f.track(2)()
-		wait(10 * time.Minute)
-		require.Empty(t, f.ended())
-		validations, _, _ := f.store.counts()
-		assert.InDelta(t, 30, validations, 12, "about every 40 s")
-		f.store.change(func(s *fakeStore) { delete(s.tokens, token(1).Reveal()) })
-		wait(time.Minute)
-		endings := f.ended()
-		require.NotEmpty(t, endings)
-		for _, e := range endings {
-			assert.Equal(t, sessionID(1), e.SessionID)
-			assert.Same(t, chat.SessionEnded, e.Why)
-		}
-		f.store.breakDown(errDown)
-		wait(61 * time.Second)
-		var lost []string
-		for _, e := range f.ended() {
-			if e.Why == chat.Unavailable {
-				lost = append(lost, e.SessionID)
-			}
-		}
-		assert.Equal(t, []string{sessionID(2)}, lost)
 	})
 }
 

@@ -12,9 +12,10 @@ type record struct {
 	id      string
 	visitor *chat.Visitor
 	token   chat.Token // the newest that proved the session
-	// confirmed is the start of the newest reading, in the proxy's clock.
-	confirmed time.Time
-	// proved tells that the reading was the validation function's, the table being unreadable.
+	// read is the start of the newest reading, confirmed that of the newest one that told of the session and of its link, both in the
+	// proxy's clock.
+	read, confirmed time.Time
+	// proved tells that the sessions table is unreadable, so that only the validation function confirmed.
 	proved bool
 	active time.Time // newest activity seen here, database's clock
 	refs   int       // open streams
@@ -22,7 +23,7 @@ type record struct {
 	ending *Ending   // once the session has ended, or could not be confirmed for too long
 	told   time.Time // when OnEnd was last told
 	queued bool      // in Authorizer.announced
-	linked bool      // in Authorizer.changed
+	listed bool      // in Authorizer.changed
 	asked  time.Time // when the rows were last asked for out of turn
 }
 
@@ -33,6 +34,9 @@ func (r *record) over() *Ending {
 	}
 	return nil
 }
+
+// endedLife is the least time for which an ending is remembered: longer than a reading takes that began before it.
+const endedLife = time.Minute
 
 // endedEntry remembers an end, so that a token or ticket that comes after it is told so without a read.
 type endedEntry struct {
@@ -89,14 +93,21 @@ func (a *Authorizer) recall(id string) (v *chat.Visitor, fresh bool, ending *End
 	return rec.visitor, rec.proved || age < a.opts.recheckMargin() || !rec.confirmed.Before(a.rechecked), nil
 }
 
-// lastSeen is the visitor of the newest reading, however old, or nil.
-func (a *Authorizer) lastSeen(id string) *chat.Visitor {
+// sufficient tells whether the rows say enough for a visitor beside what is known of the session. Of a link that cannot be read only
+// the validation function tells, which is asked again as early as for open streams.
+func (a *Authorizer) sufficient(id string, r *reading) bool {
+	if r.sessionEnding() != nil || r.sessionRead && r.linkRead {
+		return true
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if rec := a.recordLocked(id); rec != nil {
-		return rec.visitor
-	}
-	return nil
+	rec := a.recordLocked(id)
+	return r.sessionRead && rec != nil && rec.visitor != nil && (r.confirms() || !a.unconfirmedLocked(rec))
+}
+
+// unconfirmedLocked tells that half the time is over in which the session must be confirmed.
+func (a *Authorizer) unconfirmedLocked(rec *record) bool {
+	return time.Since(rec.confirmed) >= a.opts.ConfirmWithin/2
 }
 
 // apply takes a reading in and returns the visitor, or the ending that it amounts to. An older reading than the newest is dropped.
@@ -111,7 +122,7 @@ func (a *Authorizer) apply(id string, r reading, token chat.Token) (*chat.Visito
 	switch {
 	case rec == nil:
 		rec = &record{id: id}
-	case rec.visitor != nil && r.at.Before(rec.confirmed):
+	case rec.visitor != nil && r.at.Before(rec.read):
 		return rec.visitor, nil
 	}
 	last := r.lastActivity()
@@ -125,10 +136,13 @@ func (a *Authorizer) apply(id string, r reading, token chat.Token) (*chat.Visito
 	if e := a.judgeLocked(rec, v, r, dbNow); e != nil {
 		return nil, a.endLocked(id, *e, dbNow)
 	}
-	if rec.refs > 0 && linkDiffers(rec.visitor, v) {
-		a.linkChangedLocked(rec)
+	if rec.refs > 0 {
+		a.compareLocked(rec, rec.visitor, v, dbNow)
 	}
-	rec.visitor, rec.confirmed, rec.proved, rec.ending = v, r.at, !r.sessionRead, nil
+	rec.visitor, rec.read = v, r.at
+	if r.confirms() {
+		rec.confirmed, rec.proved, rec.ending = r.at, !r.sessionRead, nil
+	}
 	if token != "" {
 		rec.token = token
 	}
@@ -170,7 +184,7 @@ func (a *Authorizer) endLocked(id string, e Ending, dbNow time.Time) *Ending {
 	if e.EndedAt.IsZero() {
 		e.EndedAt = dbNow
 	}
-	a.ended.put(id, endedEntry{ending: &e, until: time.Now().Add(a.opts.CachePositive)})
+	a.ended.put(id, endedEntry{ending: &e, until: time.Now().Add(max(a.opts.CachePositive, endedLife))})
 	a.known.remove(id)
 	if rec := a.tracked[id]; rec != nil {
 		rec.ending = &e
@@ -196,7 +210,8 @@ func (a *Authorizer) Track(v *chat.Visitor) (untrack func()) {
 	rec := a.recordLocked(v.SessionID)
 	if rec == nil {
 		// Forgotten between the grant and the stream. It counts as just due for a recheck.
-		rec = &record{id: v.SessionID, visitor: v, confirmed: time.Now().Add(-a.opts.RecheckInterval)}
+		due := time.Now().Add(-a.opts.RecheckInterval)
+		rec = &record{id: v.SessionID, visitor: v, read: due, confirmed: due}
 	}
 	if rec.refs++; rec.refs == 1 {
 		rec.ending = a.endingLocked(rec.id)
@@ -209,9 +224,7 @@ func (a *Authorizer) Track(v *chat.Visitor) (untrack func()) {
 	} else {
 		a.scheduleLocked(rec)
 	}
-	if linkDiffers(v, rec.visitor) { // read between the grant and the stream
-		a.linkChangedLocked(rec)
-	}
+	a.compareLocked(rec, v, rec.visitor, a.store.Now()) // read between the grant and the stream
 	return sync.OnceFunc(func() { a.untrack(rec) })
 }
 
@@ -228,14 +241,19 @@ func (a *Authorizer) untrack(rec *record) {
 	}
 }
 
-// Active notes that the visitor of a session did something. Sessions that are not known here are passed over.
-func (a *Authorizer) Active(sessionID string) {
+// Active notes that the visitor of a session does something. It returns a *chat.Refusal when the session is known to have ended. Sessions
+// that are not known here are passed over.
+func (a *Authorizer) Active(sessionID string) error {
 	dbNow := a.store.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if ending := a.endingLocked(sessionID); ending != nil {
+		return chat.RefuseEnded(ending)
+	}
 	if rec := a.recordLocked(sessionID); rec != nil {
 		rec.active = later(rec.active, dbNow)
 	}
+	return nil
 }
 
 // signal wakes whoever listens, once.

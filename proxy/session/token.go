@@ -128,7 +128,7 @@ func (a *Authorizer) prove(ctx context.Context, sum tokenSum, token chat.Token, 
 	if err != nil {
 		return nil, a.unavailable(err)
 	}
-	if r.rpc = &answer; !r.sessionRead {
+	if r.rpc = &answer; !r.sessionRead || !r.linkRead {
 		r.at = at
 	}
 	a.nameAgent(ctx, &r)

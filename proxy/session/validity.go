@@ -12,10 +12,11 @@ import (
 // Ending says how a session lost its streams.
 type Ending struct {
 	SessionID string
-	Status    string    // of the session's row, or what it amounts to; "" when Why is chat.Unavailable
+	Status    string    // of the session's row, or what it amounts to; "" when the session goes on
 	EndReason string    // of the session's row, or one of the reasons below
 	EndedAt   time.Time // database's clock
-	// Why is chat.SessionEnded, or chat.Unavailable when the session could not be confirmed for too long.
+	// Why is chat.SessionEnded, chat.Unavailable when the session could not be confirmed for too long, or chat.SessionChanged when its
+	// streams were opened on facts that are not so any more.
 	Why *chat.Disconnect
 }
 
@@ -35,8 +36,8 @@ const (
 	statusTerminated = "terminated"
 )
 
-// final tells an end from a loss that a later read may heal.
-func (e *Ending) final() bool { return e.Why != chat.Unavailable }
+// final tells an end from a loss of streams that may be opened again.
+func (e *Ending) final() bool { return !e.Why.Reconnect }
 
 // Error makes an Ending usable as the cause of a refusal.
 func (e *Ending) Error() string {
@@ -97,9 +98,10 @@ func (r *reading) lastActivity() time.Time {
 	return later(later(r.session.LastActivityAt, r.session.LastMessageAt), r.session.StartedAt)
 }
 
-// sufficient tells whether the rows alone say enough for a visitor of whom prev, which may be nil, was known before.
-func (r *reading) sufficient(prev *chat.Visitor) bool {
-	return r.sessionEnding() != nil || r.sessionRead && (r.linkRead || prev != nil)
+// confirms tells whether the reading would show the end of the session and that of its link, if there were one. The validation function
+// knows of both.
+func (r *reading) confirms() bool {
+	return r.rpc != nil || r.sessionRead && (r.linkRead || r.session == nil || r.session.LinkID == "")
 }
 
 // visitor joins what was read with what was known before, which may be nil. The link's row is believed most, for it is the

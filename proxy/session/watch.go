@@ -26,7 +26,7 @@ func (a *Authorizer) watch(ctx context.Context) {
 		}
 		timer.Reset(a.sweep())
 		a.announce()
-		a.announceLinks()
+		a.announceChanges()
 	}
 }
 
@@ -41,7 +41,7 @@ func (a *Authorizer) takeAnnounced() []announcement {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	var out []announcement
+	out := a.replaced
 	for _, rec := range a.announced {
 		rec.queued = false
 		if rec.ending != nil && rec.refs > 0 {
@@ -50,7 +50,7 @@ func (a *Authorizer) takeAnnounced() []announcement {
 			out = append(out, announcement{rec.visitor, rec.ending})
 		}
 	}
-	a.announced = nil
+	a.announced, a.replaced = nil, nil
 	return out
 }
 

@@ -13,8 +13,8 @@ type Authorizer interface {
 	Authorize(ctx context.Context, c chat.Credential) (*chat.Grant, error)
 	// URLTicket mints a short-lived ticket for use in a URL.
 	URLTicket(g *chat.Grant) (ticket chat.Token, lifeSeconds int, err error)
-	// Active notes that the visitor of a session did something, for its idle timeout.
-	Active(sessionID string)
+	// Active notes that the visitor of a session does something, for its idle timeout. It fails when the session is known to have ended.
+	Active(sessionID string) error
 }
 
 // Backfiller places subscribers and reads back what they lack. Its errors are *chat.Refusal, the context's, or what write returned.

@@ -26,10 +26,7 @@ var ErrRowRefused = errors.New("the row was refused")
 
 // carryOut sends a message in the configured way. ctx ends with the server.
 func (s *Server) carryOut(ctx context.Context, g *chat.Grant, d *draft, a *attempt) outcome {
-	if s.opts.SendVia == SendViaInsert {
-		return s.insert(ctx, g.Visitor, d)
-	}
-	if d.id != "" {
+	if s.opts.SendVia == SendViaFunction && d.id != "" {
 		id, err := s.storedID(ctx, g.Visitor, d.id)
 		switch {
 		case err != nil: // sending might store it twice
@@ -37,6 +34,12 @@ func (s *Server) carryOut(ctx context.Context, g *chat.Grant, d *draft, a *attem
 		case id != "":
 			return outcome{reply: accepted(g.Visitor, id, d.id), stored: true}
 		}
+	}
+	if err := s.opts.Authorizer.Active(g.Visitor.SessionID); err != nil { // it ended while the message waited
+		return outcome{failure: fail(err)}
+	}
+	if s.opts.SendVia == SendViaInsert {
+		return s.insert(ctx, g.Visitor, d)
 	}
 	return s.callFunction(ctx, g, d, a)
 }

@@ -33,7 +33,7 @@ func (f *front) dispatch(m phoenix.Message) {
 	case !m.JoinRef.IsNull() && m.JoinRef != c.joinRef: // of a join that has been replaced
 	case m.Event == phoenix.EventLeave:
 		f.leaveChannel(c, m)
-	case !joined: // clients wait for the answer to a join
+	case !joined || c.sub.Ended() != nil: // clients wait for the answer to a join, and an end is final before it is written
 	case m.Event == phoenix.EventAccessToken:
 		f.refresh(c, m)
 	case m.Event == phoenix.EventBroadcast:

@@ -209,7 +209,7 @@ func TestChannelGoesOnAfterACloseFrame(t *testing.T) {
 func ticketOnce(g *rig, uses *int) func(context.Context, chat.Credential) (*chat.Grant, error) {
 	return func(_ context.Context, c chat.Credential) (*chat.Grant, error) {
 		v := rigVisitor(rigSession)
-		if *uses++; c.Ticket == "" || *uses > 1 && !g.hub.VerifyCursor(v, c.Cursor) {
+		if *uses++; c.Ticket == "" || *uses > 1 && !g.hub.Vouches(v, c.Cursor) {
 			return nil, chat.RefuseInvalid(nil)
 		}
 		return &chat.Grant{Visitor: v}, nil

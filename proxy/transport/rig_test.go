@@ -35,13 +35,19 @@ var rigTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 // rigAuthorizer is a transport.Authorizer made of functions.
 type rigAuthorizer struct {
 	authorize func(context.Context, chat.Credential) (*chat.Grant, error)
+	active    func() error // nil, or what Active returns
 }
 
 func (a *rigAuthorizer) Authorize(ctx context.Context, c chat.Credential) (*chat.Grant, error) {
 	return a.authorize(ctx, c)
 }
 func (a *rigAuthorizer) URLTicket(g *chat.Grant) (chat.Token, int, error) { return g.Ticket, 120, nil }
-func (a *rigAuthorizer) Active(string)                                    {}
+func (a *rigAuthorizer) Active(string) error {
+	if a.active == nil {
+		return nil
+	}
+	return a.active()
+}
 
 // rigBackfiller places subscribers in a real hub over a table in memory.
 type rigBackfiller struct {

@@ -200,7 +200,6 @@ func (s *Server) try(ctx context.Context, g *chat.Grant, d *draft, a *attempt) o
 		return outcome{failure: f}
 	}
 	d.place = place
-	s.opts.Authorizer.Active(g.Visitor.SessionID)
 	o := s.carryOut(ctx, g, d, a)
 	place.release(o.effect)
 	return o
