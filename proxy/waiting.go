@@ -3,6 +3,7 @@ package proxy
 import (
 	"container/list"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -26,7 +27,8 @@ type waiting struct {
 type guest struct {
 	conn   net.Conn
 	served atomic.Bool   // a handler was called for it
-	place  *list.Element // in waiting.line; nil while a request is answered. Guarded by waiting.mu.
+	place  *list.Element // in waiting.line; nil while a whole request is answered, and behind the end. Guarded by waiting.mu.
+	gone   bool          // ended. Guarded by waiting.mu.
 }
 
 type guestKey struct{}
@@ -57,9 +59,34 @@ func (w *waiting) watch(s *http.Server) {
 	s.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if g, ok := r.Context().Value(guestKey{}).(*guest); ok {
 			g.served.Store(true)
+			r = w.awaitBody(r, g)
 		}
 		next.ServeHTTP(rw, r)
 	})
+}
+
+// awaitBody leaves the connection in the line until the request's body has been read to its end.
+func (w *waiting) awaitBody(r *http.Request, g *guest) *http.Request {
+	if r.Body == http.NoBody {
+		return r
+	}
+	w.queue(g)
+	awaiting := *r // a handler may not change its request
+	awaiting.Body = &awaitedBody{r.Body, func() { w.leave(g, false) }}
+	return &awaiting
+}
+
+// awaitedBody tells when all has been read.
+type awaitedBody struct {
+	io.ReadCloser
+	whole func()
+}
+
+func (b *awaitedBody) Read(p []byte) (n int, err error) {
+	if n, err = b.ReadCloser.Read(p); err == io.EOF {
+		b.whole()
+	}
+	return n, err
 }
 
 // enter is called for each new connection, ahead of note.
@@ -71,27 +98,38 @@ func (w *waiting) enter(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, guestKey{}, g)
 }
 
-// note follows a connection. A server calls a connection active only when it has read a request or failed to.
+// note follows a connection. A server calls a connection active only when it has read the head of a request or failed to.
 func (w *waiting) note(conn net.Conn, state http.ConnState) {
 	w.mu.Lock()
 	g, known := w.guests[conn]
-	if !known {
-		w.mu.Unlock()
-		return
-	}
-	var longest net.Conn
-	switch state {
-	case http.StateNew, http.StateIdle:
-		longest = w.queueLocked(g)
-	case http.StateActive:
-		w.leaveLocked(g)
+	w.mu.Unlock()
+	switch {
+	case !known:
+	case state == http.StateNew, state == http.StateIdle:
+		w.queue(g)
 	default:
-		w.leaveLocked(g)
-		delete(w.guests, conn)
+		w.leave(g, state != http.StateActive)
+	}
+}
+
+// leave takes a connection out of the line, and forgets it when it has ended.
+func (w *waiting) leave(g *guest, ended bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leaveLocked(g)
+	if ended {
+		g.gone = true
+		delete(w.guests, g.conn)
 		if !g.served.Load() {
 			w.unserved.Inc()
 		}
 	}
+}
+
+// queue puts a connection at the end of the line and closes the one that has to go for it, if any.
+func (w *waiting) queue(g *guest) {
+	w.mu.Lock()
+	longest := w.queueLocked(g)
 	w.mu.Unlock()
 	if longest != nil {
 		w.closed.Inc()
@@ -99,9 +137,12 @@ func (w *waiting) note(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// queueLocked puts a connection at the end of the line and returns the one that has to go for it, if any.
+// queueLocked returns the connection that has to go, or nil.
 func (w *waiting) queueLocked(g *guest) (longest net.Conn) {
 	w.leaveLocked(g)
+	if g.gone {
+		return nil
+	}
 	g.place = w.line.PushBack(g)
 	if w.line.Len() <= w.most {
 		return nil

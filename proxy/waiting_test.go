@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"testing"
@@ -77,4 +78,42 @@ func TestConnectionsThatNeverAskAreCounted(t *testing.T) {
 	}
 	assert.Eventually(t, func() bool { return metric(t, h.node, "realtime_proxy_port_unserved_total") == 4 }, hostilePatience, 5*time.Millisecond)
 	assert.Zero(t, metric(t, h.node, "realtime_proxy_port_waiting_closed_total"))
+}
+
+func TestConnectionsWithoutAWholeBodyAreBounded(t *testing.T) {
+	w := newWorld(t, standin.Options{})
+	h := hostile{t, w.start(func(o *proxy.Options) { o.Limits = proxy.Limits{WaitingConnections: 2} })}
+	count := func(name string) float64 { return metric(t, h.node, "realtime_proxy_port_"+name) }
+	waiting := func(n float64) {
+		require.Eventually(t, func() bool { return count("waiting") == n }, hostilePatience, 5*time.Millisecond)
+	}
+	begin := func(path string) net.Conn {
+		conn := h.connect()
+		_, err := io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{")
+		require.NoError(t, err)
+		return conn
+	}
+	http.DefaultClient.CloseIdleConnections() // of the world's own look at the proxy
+	waiting(0)
+	first := begin("/temporary-chat-handler")
+	waiting(1)
+	second := begin("/temporary-chat-ticket")
+	waiting(2)
+	third := begin("/temporary-chat-api/validate")
+	ended(t, first)
+	waiting(2)
+	fourth := begin("/realtime/v1/api/broadcast")
+	ended(t, second)
+	waiting(2)
+	assert.EqualValues(t, 2, count("waiting_closed_total"))
+	for _, conn := range []net.Conn{third, fourth} {
+		_, err := io.WriteString(conn, " }")
+		require.NoError(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		assert.NotEqual(t, http.StatusRequestTimeout, res.StatusCode, "a body that comes is read")
+	}
+	assert.EqualValues(t, 2, count("waiting_closed_total"))
+	assert.Zero(t, count("unserved_total"))
 }
