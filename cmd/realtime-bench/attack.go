@@ -182,9 +182,9 @@ func (o *attackOptions) round(ctx context.Context, proxy *child, up *upstream, c
 	r.Peak = r.Peak.orMore(most)
 	r.AddedBytes = max(r.AddedBytes, most.ResidentBytes-before.ResidentBytes)
 	r.Outcomes = merged(r.Outcomes, all)
-	mean, worst := up.authorizations(from, from.Add(length))
-	r.Authorizations.Mean += mean / float64(o.rounds)
-	r.Authorizations.Most = max(r.Authorizations.Most, worst)
+	sessions, links := up.asked()
+	r.Authorizations.add(sessions, from, length, o.rounds)
+	r.Links.add(links, from, length, o.rounds)
 	return nil
 }
 

@@ -57,7 +57,7 @@ type phase struct {
 func newCrowd(ctx context.Context, up *upstream, target string, sources []*source, n int) (*crowd, error) {
 	c := &crowd{target: target, up: up, sources: sources}
 	c.phase.Store(&phase{})
-	places, err := up.sessions(ctx, n+returners)
+	places, err := up.open(ctx, n+returners)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (c *crowd) leave() {
 func (c *crowd) chat(ctx context.Context, d time.Duration) (*phase, error) {
 	p := &phase{}
 	c.phase.Store(p)
-	newcomers, err := c.up.sessions(ctx, int(d/comeEvery)+1)
+	newcomers, err := c.up.open(ctx, int(d/comeEvery)+1)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ type attack struct {
 const (
 	cut        = "cut"        // closed without a word
 	unanswered = "unanswered" // nothing came in time
+	left       = "left"       // without waiting for one
 )
 
 // patience is how long a hostile visitor waits for what has to happen to it within the time-outs of the proxy.
@@ -40,7 +41,11 @@ func attacks(perSecond int) []attack {
 	return []attack{
 		{"bad token", []string{"401", "429", "503"}, perSecond, 512, badToken},
 		{"bad token on a WebSocket", []string{"4401", "4429", "4503"}, few, 64, badTokenSocket},
+		{"bad token of a Realtime channel", []string{"refused", "1001"}, few, 100, badTokenChannel},
+		{"bad token, and gone", []string{left}, some, 64, hangUp},
+		{"bad token of a link", []string{"404", "429", "503"}, some, 64, badLink},
 		{"slow header", []string{cut}, some, 200, slowHeader},
+		{"slow body", []string{cut, "HTTP/1.1 408 Request Timeout"}, some, 200, slowBody},
 		{"silent connection", []string{cut}, some, 200, silentConnection},
 		{"half-open WebSocket", []string{"4408"}, some, 400, halfOpenSocket},
 		{"5 MB frame", []string{"1009"}, rare, 10, giantFrame},

@@ -28,6 +28,22 @@ func badToken(ctx context.Context, target string, from *source) (string, error) 
 	return from.ask(ctx, target, "GET /temporary-chat-events?session_token="+token, "")
 }
 
+// badLink asks for a link that does not exist.
+func badLink(ctx context.Context, target string, from *source) (string, error) {
+	return from.ask(ctx, target, "POST /temporary-chat-api/validate", `{"token":"`+wrongToken()+`"}`)
+}
+
+// hangUp brings a token and does not wait for the answer.
+func hangUp(ctx context.Context, target string, from *source) (string, error) {
+	conn, err := open(ctx, target, from)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /temporary-chat-messages?session_token="+wrongToken()+" HTTP/1.1\r\nHost: x\r\n\r\n")
+	return left, err
+}
+
 // encodedBody sends a body that has to be decoded before it can be measured.
 func encodedBody(ctx context.Context, target string, from *source) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+target+"/temporary-chat-handler", strings.NewReader("\x1f\x8b"))
@@ -97,19 +113,30 @@ func open(ctx context.Context, target string, from *source) (net.Conn, error) {
 
 // slowHeader sends a byte of a header now and then.
 func slowHeader(ctx context.Context, target string, from *source) (string, error) {
+	return drip(ctx, target, from, "GET /temporary-chat-events HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+}
+
+// slowBody sends a byte of a body now and then.
+func slowBody(ctx context.Context, target string, from *source) (string, error) {
+	return drip(ctx, target, from,
+		"POST /temporary-chat-handler HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
+}
+
+// drip begins a request, goes on byte by byte and tells what ends it.
+func drip(ctx context.Context, target string, from *source, beginning string) (string, error) {
 	conn, err := open(ctx, target, from)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "GET /temporary-chat-events HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
+	if _, err := io.WriteString(conn, beginning); err != nil {
 		return "", err
 	}
-	drip, cancel := context.WithCancel(ctx)
+	dripping, cancel := context.WithCancel(ctx)
 	dripped := make(chan struct{})
 	go func() {
 		defer close(dripped)
-		_ = pace(drip, 500*time.Millisecond, func(int) error { // the reader tells the end
+		_ = pace(dripping, 500*time.Millisecond, func(int) error { // the reader tells the end
 			_, err := io.WriteString(conn, "x")
 			return err
 		})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -59,6 +60,30 @@ func closeCode(conn *websocket.Conn) (string, error) {
 
 func badTokenSocket(ctx context.Context, target string, from *source) (string, error) {
 	return onSocket(ctx, target, from, masked(frameText, []byte(`{"type":"authenticate","sessionToken":"`+wrongToken()+`"}`)))
+}
+
+// badTokenChannel joins with a token that nobody was given. The answer to that comes late, and the socket stays.
+func badTokenChannel(ctx context.Context, target string, from *source) (string, error) {
+	conn, _, err := from.socket.DialContext(ctx, "ws://"+target+"/realtime/v1/websocket?vsn=1.0.0", nil)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.NetConn().SetDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
+	join := `{"topic":"realtime:x","event":"phx_join","ref":"1","payload":{"config":{},"access_token":"` + wrongToken() + `"}}`
+	if err := conn.WriteMessage(websocket.TextMessage, []byte(join)); err != nil {
+		return "", err
+	}
+	_, text, err := conn.ReadMessage()
+	if err == nil && bytes.Contains(text, []byte(`"status":"error"`)) {
+		return "refused", nil
+	}
+	if err == nil {
+		return string(text), nil
+	}
+	return closeCode(conn)
 }
 
 func halfOpenSocket(ctx context.Context, target string, from *source) (string, error) {

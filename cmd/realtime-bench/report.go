@@ -16,19 +16,30 @@ type report struct {
 	options        *attackOptions
 	calm, attacked *phase // all rounds together
 
-	Authorizations struct {
-		Mean float64 `json:"mean"` // a second
-		Most int     `json:"most"` // in any second
-	} `json:"authorizations"`
-	Before footprint `json:"before"`
-	Peak   footprint `json:"peak"`
-	After  footprint `json:"after"`
+	Authorizations asked     `json:"authorizations"` // of sessions
+	Links          asked     `json:"link_authorizations"`
+	Before         footprint `json:"before"`
+	Peak           footprint `json:"peak"`
+	After          footprint `json:"after"`
 	// AddedBytes is the most resident memory that an attacked phase added: what healthy visitors say is kept for a while, so that memory
 	// also grows from round to round.
 	AddedBytes int64 `json:"added_bytes"`
 
 	Outcomes []*outcomes `json:"attacks"`
 	Broken   []string    `json:"broken"`
+}
+
+// asked is how often Supabase was asked about tokens in the attacked phases.
+type asked struct {
+	Mean float64 `json:"mean"` // a second
+	Most int     `json:"most"` // in any second
+}
+
+// add takes in one phase of so many.
+func (a *asked) add(q questions, from time.Time, length time.Duration, phases int) {
+	mean, most := q.between(from, from.Add(length))
+	a.Mean += mean / float64(phases)
+	a.Most = max(a.Most, most)
 }
 
 // phaseReport is a phase in numbers. What else happens to the machine makes the p99 of one round or another much larger: their median is
@@ -85,8 +96,10 @@ func (r *report) judge() {
 	}
 	// A phase may begin with the turns of the second before it.
 	seconds := float64(r.options.seconds)
-	if most := float64(r.options.authorizations); r.Authorizations.Mean*seconds > most*(seconds+1) {
-		broken("Supabase saw %.1f authorisations a second, of %g", r.Authorizations.Mean, most)
+	for i, q := range []asked{r.Authorizations, r.Links} {
+		if most := float64(r.options.authorizations); q.Mean*seconds > most*(seconds+1) {
+			broken("Supabase saw %.1f authorisations of %s a second, of %g", q.Mean, [...]string{"sessions", "links"}[i], most)
+		}
 	}
 	for _, o := range r.Outcomes {
 		if len(o.Seen) == 0 {
@@ -132,7 +145,8 @@ func (r *report) print(out io.Writer, asJSON bool) error {
 	row("added by an attack, MiB\t\t%d", r.AddedBytes>>20)
 	row("goroutines\t%d\t%d\t%d", r.Before.Goroutines, r.Peak.Goroutines, r.After.Goroutines)
 	row("descriptors\t%d\t%d\t%d", r.Before.Descriptors, r.Peak.Descriptors, r.After.Descriptors)
-	row("authorisations a second\t%.1f on average, %d in the worst", r.Authorizations.Mean, r.Authorizations.Most)
+	row("authorisations of sessions a second\t%.1f on average, %d in the worst", r.Authorizations.Mean, r.Authorizations.Most)
+	row("authorisations of links a second\t%.1f on average, %d in the worst", r.Links.Mean, r.Links.Most)
 	row("")
 	row("attack\tanswers")
 	for _, o := range r.Outcomes {

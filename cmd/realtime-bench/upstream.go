@@ -20,7 +20,7 @@ import (
 // stamp stands before the time of its commit in the text of a row; see rowText.
 const stamp = "committed at "
 
-// upstream is the stand-in on a port of its own. It counts the calls of the validation function.
+// upstream is the stand-in on a port of its own. It counts the questions about tokens.
 type upstream struct {
 	url     string
 	standin *standin.Server
@@ -28,9 +28,9 @@ type upstream struct {
 	http    *http.Server
 	served  chan struct{}
 
-	mu          sync.Mutex
-	validations []time.Time
-	pooled      map[net.Conn]struct{} // connections of HTTP, also idle ones
+	mu              sync.Mutex
+	sessions, links questions
+	pooled          map[net.Conn]struct{} // connections of HTTP, also idle ones
 }
 
 func newUpstream(ctx context.Context) (*upstream, error) {
@@ -82,20 +82,24 @@ func (u *upstream) connections() int {
 }
 
 func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
-	if strings.HasSuffix(r.URL.Path, "/rpc/validate_temp_chat_session") {
-		u.mu.Lock()
-		u.validations = append(u.validations, time.Now())
-		u.mu.Unlock()
+	u.mu.Lock()
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/rpc/validate_temp_chat_session"):
+		u.sessions = append(u.sessions, time.Now())
+	case strings.HasSuffix(r.URL.Path, "/temporary-chat-api/validate"):
+		u.links = append(u.links, time.Now())
 	}
+	u.mu.Unlock()
 	u.standin.Handler().ServeHTTP(w, r)
 }
 
-// authorizations tells how often the validation function was called between two times: a second on average, and in the worst second.
-func (u *upstream) authorizations(from, to time.Time) (mean float64, most int) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	var in []time.Time
-	for _, at := range u.validations {
+// questions are when Supabase was asked about tokens.
+type questions []time.Time
+
+// between tells how many there were between two times: a second on average, and in the worst second.
+func (q questions) between(from, to time.Time) (mean float64, most int) {
+	var in questions
+	for _, at := range q {
 		if !at.Before(from) && at.Before(to) {
 			in = append(in, at)
 		}
@@ -110,6 +114,13 @@ func (u *upstream) authorizations(from, to time.Time) (mean float64, most int) {
 	return float64(len(in)) / to.Sub(from).Seconds(), most
 }
 
+// asked returns the questions so far.
+func (u *upstream) asked() (sessions, links questions) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.sessions, u.links
+}
+
 // place is a session with what its rows need.
 type place struct {
 	token                        string
@@ -119,8 +130,8 @@ type place struct {
 // sessionsPerLink is less than the 50 that a link may have.
 const sessionsPerLink = 40
 
-// sessions opens n sessions as a page does, past the proxy.
-func (u *upstream) sessions(ctx context.Context, n int) ([]place, error) {
+// open opens n sessions as a page does, past the proxy.
+func (u *upstream) open(ctx context.Context, n int) ([]place, error) {
 	places, link := make([]place, 0, n), ""
 	for i := range n {
 		p, err := u.session(ctx)
