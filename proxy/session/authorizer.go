@@ -36,6 +36,7 @@ type Authorizer struct {
 	wake     chan struct{}
 	suspects chan struct{}
 	missed   chan struct{} // likewise: all sessions want to be read now
+	unproved chan struct{} // likewise: sessions want to be confirmed by their tokens
 
 	mu        sync.Mutex
 	tokens    *lru[tokenSum, tokenEntry]
@@ -70,6 +71,7 @@ func New(opts Options) (*Authorizer, error) {
 		wake:      make(chan struct{}, 1),
 		suspects:  make(chan struct{}, 1),
 		missed:    make(chan struct{}, 1),
+		unproved:  make(chan struct{}, 1),
 		tokens:    newLRU[tokenSum, tokenEntry](opts.CacheSize),
 		flights:   make(map[tokenSum]*flight),
 		tracked:   make(map[string]*record),
@@ -94,6 +96,7 @@ func (a *Authorizer) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { a.recheckLoop(ctx) })
 	wg.Go(func() { a.suspectLoop(ctx) })
+	wg.Go(func() { a.proofLoop(ctx) })
 	a.watch(ctx)
 	wg.Wait()
 	return nil

@@ -81,6 +81,7 @@ func (a *Authorizer) load(ctx context.Context, id string) (reading, error) {
 	switch {
 	case unreadable(err):
 		a.warned.sessions(a.log, err)
+		r.rowless = true
 		return r, nil
 	case err != nil:
 		return r, err

@@ -1,15 +1,12 @@
 package session
 
 import (
-	"cmp"
 	"context"
-	"net/netip"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/agentopia/realtime-proxy/proxy/chat"
 	"github.com/agentopia/realtime-proxy/supabase/rest"
 )
 
@@ -21,7 +18,8 @@ const recheckWidth = 4
 func (a *Authorizer) recheckLoop(ctx context.Context) {
 	tick := time.NewTicker(a.opts.RecheckInterval - a.opts.recheckMargin())
 	defer tick.Stop()
-	for failing := false; ; {
+	trouble := trouble{log: a.log, by: "rows"}
+	for {
 		select {
 		case <-ctx.Done():
 			return
@@ -35,15 +33,10 @@ func (a *Authorizer) recheckLoop(ctx context.Context) {
 		a.rechecked = time.Now()
 		a.mu.Unlock()
 		err := a.recheck(ctx, a.trackedIDs(func(*record) bool { return true }))
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err != nil && !failing:
-			a.log.Warn("sessions not confirmed", "err", err)
-		case err == nil && failing:
-			a.log.Info("sessions confirmed again")
 		}
-		failing = err != nil
+		trouble.tell(err)
 	}
 }
 
@@ -124,7 +117,8 @@ func (a *Authorizer) recheckBatch(ctx context.Context, ids []string) error {
 	switch {
 	case unreadable(err):
 		a.warned.sessions(a.log, err)
-		return a.proveAgain(ctx, ids, nil)
+		a.wantProof(ids, true)
+		return nil
 	case err != nil:
 		return err
 	}
@@ -135,7 +129,6 @@ func (a *Authorizer) recheckBatch(ctx context.Context, ids []string) error {
 		err = nil
 	}
 	var unproved []string
-	readings := make(map[string]reading)
 	for _, id := range ids {
 		r := reading{at: at, sessionRead: true}
 		if s, ok := sessions[id]; ok {
@@ -148,13 +141,10 @@ func (a *Authorizer) recheckBatch(ctx context.Context, ids []string) error {
 		}
 		if err == nil && !r.confirms() {
 			unproved = append(unproved, id)
-			readings[id] = r
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return a.proveAgain(ctx, unproved, readings)
+	a.wantProof(unproved, false)
+	return err
 }
 
 func (r *reading) readLinkOf(s rest.Session, links map[string]rest.Link, read bool) {
@@ -177,52 +167,4 @@ func linksOf(sessions map[string]rest.Session) []string {
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
-}
-
-// proveAgain confirms sessions by their tokens, where a table cannot be read. That is dear, so it is done only when half the time
-// is over in which they must be confirmed, and within the limits on the validation function. readings are what the other table told.
-func (a *Authorizer) proveAgain(ctx context.Context, ids []string, readings map[string]reading) error {
-	var first error
-	for _, id := range ids {
-		token, due := a.dueToken(id)
-		if !due {
-			continue
-		}
-		first = cmp.Or(first, a.proveOne(ctx, id, token, readings[id]))
-		if ctx.Err() != nil {
-			return first
-		}
-	}
-	return first
-}
-
-func (a *Authorizer) proveOne(ctx context.Context, id string, token chat.Token, r reading) error {
-	one, err := a.turns.join(netip.Prefix{}, true)
-	if err != nil {
-		return err
-	}
-	answer, at, err := a.ask(ctx, token, one)
-	if r.at.IsZero() {
-		r.at = at
-	}
-	switch {
-	case err != nil:
-		return err
-	case !answer.Valid || answer.SessionID != id:
-		a.end(id, endingOf(statusEnded, ""))
-	default:
-		r.rpc = &answer
-		a.apply(id, r, "")
-	}
-	return nil
-}
-
-func (a *Authorizer) dueToken(id string) (chat.Token, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	rec := a.tracked[id]
-	if rec == nil || rec.token == "" || rec.over() != nil {
-		return "", false
-	}
-	return rec.token, a.unconfirmedLocked(rec) || rec.asked.After(rec.read)
 }

@@ -15,10 +15,10 @@ type record struct {
 	// read is the start of the newest reading, confirmed that of the newest one that told of the session and of its link, both in the
 	// proxy's clock.
 	read, confirmed time.Time
-	// proved tells that the sessions table is unreadable, so that only the validation function confirmed.
-	proved bool
-	active time.Time // newest activity seen here, database's clock
-	refs   int       // open streams
+	// rowless tells that the sessions table could not be read, unproved that the rows confirm nothing and the token has to.
+	rowless, unproved bool
+	active            time.Time // newest activity seen here, database's clock
+	refs              int       // open streams
 
 	ending *Ending   // once the session has ended, or could not be confirmed for too long
 	told   time.Time // when OnEnd was last told
@@ -90,7 +90,7 @@ func (a *Authorizer) recall(id string) (v *chat.Visitor, fresh bool, ending *End
 	if age >= most {
 		return nil, false, nil
 	}
-	return rec.visitor, rec.proved || age < a.opts.recheckMargin() || !rec.confirmed.Before(a.rechecked), nil
+	return rec.visitor, rec.rowless || age < a.opts.recheckMargin() || !rec.confirmed.Before(a.rechecked), nil
 }
 
 // sufficient tells whether the rows say enough for a visitor beside what is known of the session. Of a link that cannot be read only
@@ -103,11 +103,6 @@ func (a *Authorizer) sufficient(id string, r *reading) bool {
 	defer a.mu.Unlock()
 	rec := a.recordLocked(id)
 	return r.sessionRead && rec != nil && rec.visitor != nil && (r.confirms() || !a.unconfirmedLocked(rec))
-}
-
-// unconfirmedLocked tells that half the time is over in which the session must be confirmed.
-func (a *Authorizer) unconfirmedLocked(rec *record) bool {
-	return time.Since(rec.confirmed) >= a.opts.ConfirmWithin/2
 }
 
 // apply takes a reading in and returns the visitor, or the ending that it amounts to. An older reading than the newest is dropped.
@@ -141,7 +136,7 @@ func (a *Authorizer) apply(id string, r reading, token chat.Token) (*chat.Visito
 	}
 	rec.visitor, rec.read = v, r.at
 	if r.confirms() {
-		rec.confirmed, rec.proved, rec.ending = r.at, !r.sessionRead, nil
+		rec.confirmed, rec.rowless, rec.unproved, rec.ending = r.at, r.rowless, false, nil
 	}
 	if token != "" {
 		rec.token = token

@@ -95,6 +95,26 @@ func TestALinkThatCannotBeReadIsAskedAboutByTheToken(t *testing.T) {
 			assert.Len(t, f.ended(), 1)
 		})
 	})
+	t.Run("a slow function holds up no reading", func(t *testing.T) {
+		inBubble(t, 30, func(t *testing.T, f *fixture) {
+			f.store.hideLinks()
+			for n := range 30 {
+				defer f.track(n + 1)()
+			}
+			f.store.change(func(s *fakeStore) {
+				s.ValidateFunc = func(ctx context.Context, _ string) (rest.Validation, error) {
+					<-ctx.Done()
+					return rest.Validation{}, ctx.Err()
+				}
+			})
+			wait(41 * time.Second)
+			f.store.editSession(30, ended)
+			wait(15 * time.Second)
+			endings := f.ended()
+			require.Len(t, endings, 1)
+			assert.Equal(t, "completed", endings[0].EndReason)
+		})
+	})
 	t.Run("a session of no link needs none", func(t *testing.T) {
 		inBubble(t, 1, func(t *testing.T, f *fixture) {
 			f.store.hideLinks()

@@ -53,10 +53,10 @@ type reading struct {
 	at time.Time // proxy's clock, before the first request was sent
 	// rpc is the answer of the validation function, nil when it was not asked.
 	rpc *rest.Validation
-	// session is the row: nil and read means that it does not exist, nil and not read that the table cannot be read.
-	session     *rest.Session
-	sessionRead bool
-	// link likewise.
+	// session is the row: nil and read means that it does not exist; rowless that the table cannot be read.
+	session              *rest.Session
+	sessionRead, rowless bool
+	// link is the link's row: nil and read means that it does not exist.
 	link      *rest.Link
 	linkRead  bool
 	agentName string
