@@ -15,7 +15,6 @@ type Visitor struct {
 	Description           string
 	WelcomeMessage        string
 	MaxMessages           int
-	CurrentMessages       int
 	RateLimitPerMinute    int
 	// ExpiresAt is the link's end, in the database's clock; zero when unknown.
 	ExpiresAt time.Time

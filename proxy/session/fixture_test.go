@@ -183,7 +183,7 @@ func newStore(sessions int) *fakeStore {
 	for n := 1; n <= sessions; n++ {
 		s.tokens[token(n).Reveal()] = rest.Validation{
 			Valid: true, SessionID: sessionID(n), ConversationID: conversation(n), AgentID: agentID(1), AgentName: "Ada",
-			Title: "Feedback", MaxMessages: 50, CurrentMessages: 3, SessionTimeoutMinutes: 30, ExpiresAt: now.Add(24 * time.Hour),
+			Title: "Feedback", MaxMessages: 50, SessionTimeoutMinutes: 30, ExpiresAt: now.Add(24 * time.Hour),
 		}
 		s.sessions[sessionID(n)] = rest.Session{
 			ID: sessionID(n), LinkID: linkID(n), ConversationID: conversation(n), ConversationSessionID: id(5, n), Status: "active",

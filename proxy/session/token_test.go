@@ -27,7 +27,7 @@ func TestTokenBecomesVisitorWithTheFactsOfRowAndLink(t *testing.T) {
 		now := f.store.Now()
 		assert.Equal(t, &chat.Visitor{
 			SessionID: sessionID(1), ConversationID: conversation(1), ConversationSessionID: id(5, 1), LinkID: linkID(1),
-			AgentID: agentID(1), AgentName: "Ada", Title: "Feedback", MaxMessages: 50, CurrentMessages: 3, RateLimitPerMinute: 7,
+			AgentID: agentID(1), AgentName: "Ada", Title: "Feedback", MaxMessages: 50, RateLimitPerMinute: 7,
 			ExpiresAt: now.Add(24 * time.Hour).Truncate(time.Hour), IdleTimeout: 30 * time.Minute,
 			LastActivity: g.Visitor.LastActivity, LinkKnown: true, Shared: true,
 			AllowedDomains: []string{"example.org"}, AllowedIPs: []string{"203.0.113.0/24"},

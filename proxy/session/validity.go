@@ -119,7 +119,6 @@ func (r *reading) visitor(id string, prev *chat.Visitor, lastActivity time.Time)
 		v.ConversationID = r.session.ConversationID
 		v.ConversationSessionID = r.session.ConversationSessionID
 		v.LinkID = cmp.Or(r.session.LinkID, v.LinkID)
-		v.CurrentMessages = max(v.CurrentMessages, r.session.MessageCount)
 	}
 	if r.link != nil {
 		r.readLink(v)
@@ -141,7 +140,6 @@ func (r *reading) readValidation(v *chat.Visitor) {
 	v.Description = cmp.Or(a.Description, v.Description)
 	v.WelcomeMessage = cmp.Or(a.WelcomeMessage, v.WelcomeMessage)
 	v.MaxMessages = cmp.Or(a.MaxMessages, v.MaxMessages)
-	v.CurrentMessages = a.CurrentMessages
 	v.RateLimitPerMinute = cmp.Or(a.RateLimitPerMinute, v.RateLimitPerMinute)
 	v.IdleTimeout = cmp.Or(minutes(a.SessionTimeoutMinutes), v.IdleTimeout)
 	if !a.ExpiresAt.IsZero() {

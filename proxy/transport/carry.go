@@ -128,6 +128,7 @@ func (s *Server) answered(ctx context.Context, v *chat.Visitor, d *draft, known 
 	if strings.TrimSpace(text) != "" && string(f["success"]) != "false" {
 		out["assistant_message_id"] = s.findReply(ctx, v, known.mark, id, text)
 	}
+	delete(out, "remaining_messages") // of the whole conversation, its owner's messages counted
 	if n, limited := d.place.remaining(); limited {
 		out["remaining_messages"] = n
 	}

@@ -12,7 +12,7 @@ type connected struct {
 	ConversationID  string `json:"conversation_id"`
 	AgentName       string `json:"agent_name"`
 	MaxMessages     int    `json:"max_messages"`
-	CurrentMessages int    `json:"current_messages"`
+	CurrentMessages *int   `json:"current_messages,omitempty"` // of the visitor; see Server.sentBy
 	// Resumed says that the cursor counted: nothing between it and now is lost.
 	Resumed         bool   `json:"resumed"`
 	Ticket          string `json:"ticket,omitempty"`
@@ -27,7 +27,7 @@ func (st *stream) greeting(name string, g *chat.Grant) chat.Control {
 		Type: name,
 		Data: connected{
 			SessionID: v.SessionID, ConversationID: v.ConversationID, AgentName: v.AgentName,
-			MaxMessages: v.MaxMessages, CurrentMessages: v.CurrentMessages,
+			MaxMessages: v.MaxMessages, CurrentMessages: st.sent,
 			Resumed: st.attachment.Resumed(),
 			Ticket:  g.Ticket.Reveal(), TicketExpiresIn: max(0, int(time.Until(g.TicketExpires).Seconds())),
 			State: s.opts.Backfiller.State(),

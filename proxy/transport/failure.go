@@ -166,7 +166,8 @@ func (s *Server) functionWait(reply *FunctionReply, code string, body fields) ti
 	return min(max(wait, time.Second), ratePeriod)
 }
 
-// contractFields keeps what the contract's errors hold beside their text, each only in its own type.
+// contractFields keeps what the contract's errors hold beside their text, each only in its own type. The functions count the messages of
+// the whole conversation, its owner's too, so what they counted stays here.
 func contractFields(body fields) map[string]any {
 	out := make(map[string]any)
 	for _, name := range []string{"success", "valid", "ended"} {
@@ -174,7 +175,7 @@ func contractFields(body fields) map[string]any {
 			out[name] = value == "true"
 		}
 	}
-	for _, name := range []string{"max_messages", "current_messages", "current_count", "limit_per_minute"} {
+	for _, name := range []string{"max_messages", "limit_per_minute"} {
 		var n *int64
 		if json.Unmarshal(body[name], &n) == nil && n != nil {
 			out[name] = *n

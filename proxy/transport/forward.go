@@ -159,8 +159,28 @@ func (s *Server) forwardValidateSession(w http.ResponseWriter, r *http.Request, 
 	if f != nil {
 		return nil, sessionNotValid(f)
 	}
+	sent := s.sentBy(g.Visitor, "")
 	reply, f := s.callAPI(r.Context(), c, map[string]any{"session_token": g.Token.Reveal()}, forwardTimeout)
-	return reply, f
+	if f != nil {
+		return nil, f
+	}
+	return withOwnCount(reply, sent), nil
+}
+
+// withOwnCount replaces the function's count of messages, which is the whole conversation's, by that of the session.
+func withOwnCount(reply *FunctionReply, sent func() *int) *FunctionReply {
+	const name = "current_messages"
+	body, _ := parseFields(reply.Body)
+	if _, given := body[name]; !given {
+		return reply
+	}
+	delete(body, name)
+	if n := sent(); n != nil {
+		body[name] = encode(n)
+	}
+	own := *reply
+	own.Body = encode(body)
+	return &own
 }
 
 // sessionCall reads a call that brings a session token, and proves the session.

@@ -46,7 +46,7 @@ type pollSession struct {
 	ConversationID  string `json:"conversation_id"`
 	AgentName       string `json:"agent_name"`
 	MaxMessages     int    `json:"max_messages"`
-	CurrentMessages int    `json:"current_messages"`
+	CurrentMessages *int   `json:"current_messages,omitempty"` // of the visitor; see Server.sentBy
 }
 
 // poll is one polling request: a subscriber that lives for as long as its answer takes.
@@ -65,6 +65,7 @@ type poll struct {
 	bytes    int
 	cursor   string // after the last event that was taken
 	more     bool
+	sent     *int // messages of the session's visitor, nil where that is not known
 
 	refusal atomic.Pointer[chat.Refusal] // of a link that changed meanwhile
 }
@@ -131,6 +132,7 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, q pollRequest
 		return ref
 	}
 	p := &poll{server: s, limit: q.limit, wake: make(chan struct{}, 1)}
+	sent := s.sentBy(g.Visitor, q.credential.Cursor)
 	p.a, err = s.opts.Backfiller.Join(bounded, g.Visitor, q.credential.Cursor, chat.SubscriberOptions{
 		Dialect: chat.DialectPoll, Wake: p.signal, MaxBytes: s.opts.QueueBytes, MaxEvents: s.opts.QueueEvents,
 	})
@@ -143,6 +145,7 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, q pollRequest
 	if err := p.fill(ctx, bounded, q.wait); err != nil {
 		return causeOf(ctx, err)
 	}
+	p.sent = sent()
 	body := encode(p.body(g.Visitor))
 	if err := p.ended(); err != nil {
 		return err
@@ -296,7 +299,7 @@ func (p *poll) body(v *chat.Visitor) pollBody {
 	b := pollBody{
 		Messages: make([]*chat.Message, 0, len(p.messages)), Updates: make([]json.RawMessage, 0, len(p.updates)),
 		Cursor: p.cursor, Resumed: p.a.Resumed(), More: p.more, State: p.server.opts.Backfiller.State(),
-		Session: pollSession{v.SessionID, v.ConversationID, v.AgentName, v.MaxMessages, v.CurrentMessages},
+		Session: pollSession{v.SessionID, v.ConversationID, v.AgentName, v.MaxMessages, p.sent},
 	}
 	b.Messages = append(b.Messages, p.messages...)
 	for _, u := range p.updates {

@@ -15,6 +15,10 @@ const (
 	// recountAfter is how old a count may become: other processes store messages too.
 	recountAfter     = time.Minute
 	codeMessageLimit = "message_limit_reached"
+	// maxCounts bounds the counts that are read for visitors who only connect. They are told no count when there are more, or when the
+	// answer takes longer than countWait.
+	maxCounts = 8
+	countWait = time.Second
 )
 
 // quotas count the messages that each session has stored, on top of a count that is read from the table.
@@ -22,6 +26,7 @@ type quotas struct {
 	mu       sync.Mutex
 	sessions map[string]*list.Element // of *quota
 	recent   list.List                // last used first
+	counts   chan struct{}            // slots
 }
 
 type quota struct {
@@ -49,7 +54,9 @@ const (
 	rowUnknown
 )
 
-func newQuotas() *quotas { return &quotas{sessions: make(map[string]*list.Element)} }
+func newQuotas() *quotas {
+	return &quotas{sessions: make(map[string]*list.Element), counts: make(chan struct{}, maxCounts)}
+}
 
 func (q *quotas) of(session string) *quota {
 	q.mu.Lock()
@@ -92,6 +99,69 @@ func (s *Server) reserve(ctx context.Context, v *chat.Visitor) (*admission, *fai
 	}
 	one.running++
 	return &admission{s.quotas, one, v.MaxMessages}, nil
+}
+
+// sentBy begins to find out how many messages a session's visitor has sent; what it returns waits for that and is nil where it is not
+// known. The table is asked only for those who come without a cursor: whoever comes back is one of many.
+func (s *Server) sentBy(v *chat.Visitor, cursor string) (sent func() *int) {
+	known := func() *int { return s.quotas.known(v.SessionID) }
+	if cursor != "" || v.MaxMessages <= 0 || known() != nil {
+		return known
+	}
+	select {
+	case s.quotas.counts <- struct{}{}:
+	default:
+		return known
+	}
+	counted := make(chan struct{})
+	started := s.spawn(func(ctx context.Context) {
+		defer close(counted)
+		defer func() { <-s.quotas.counts }()
+		s.count(ctx, v)
+	})
+	if !started {
+		<-s.quotas.counts
+		return known
+	}
+	return func() *int {
+		timer := time.NewTimer(countWait)
+		defer timer.Stop()
+		select {
+		case <-counted:
+		case <-timer.C:
+		}
+		return known()
+	}
+}
+
+// count has a session's messages counted, unless they are.
+func (s *Server) count(ctx context.Context, v *chat.Visitor) {
+	one := s.quotas.of(v.SessionID)
+	select {
+	case one.gate <- struct{}{}:
+		defer func() { <-one.gate }()
+	case <-ctx.Done():
+		return
+	}
+	if err := s.recount(ctx, v, one); err != nil && ctx.Err() == nil {
+		s.log.Warn("messages of a session not counted", "session_id", v.SessionID, "err", err)
+	}
+}
+
+// known is how many messages a session has stored or is about to, as far as this process has counted them lately.
+func (q *quotas) known(session string) *int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e, ok := q.sessions[session]
+	if !ok {
+		return nil
+	}
+	one := e.Value.(*quota)
+	if one.counted.IsZero() || time.Since(one.counted) >= recountAfter {
+		return nil
+	}
+	n := one.stored + one.running
+	return &n
 }
 
 // recount asks the table where the count is missing or old. While sends are under way it cannot tell which of them it counted.

@@ -148,7 +148,7 @@ type rigStore struct{}
 func (rigStore) InsertMessage(context.Context, map[string]any) (json.RawMessage, error) {
 	return nil, io.ErrUnexpectedEOF
 }
-func (rigStore) CountMessages(context.Context, *chat.Visitor) (int, error) { return 0, nil }
+func (rigStore) CountMessages(context.Context, *chat.Visitor) (int, error) { return 3, nil }
 func (rigStore) MessageByClientID(context.Context, *chat.Visitor, string) (json.RawMessage, error) {
 	return nil, nil
 }
@@ -195,7 +195,7 @@ type rig struct {
 func rigVisitor(session string) *chat.Visitor {
 	return &chat.Visitor{
 		SessionID: session, ConversationID: rigConversation, AgentID: "agent-1", AgentName: "Ada",
-		MaxMessages: 50, CurrentMessages: 3, LinkKnown: true,
+		MaxMessages: 50, LinkKnown: true,
 	}
 }
 

@@ -32,6 +32,7 @@ type stream struct {
 	attachment *chat.Attachment
 	gate       *gate
 	untrack    func()
+	sent       *int // messages of the session's visitor, nil where that is not known
 
 	timer     timer
 	nextPing  time.Duration // since opened; owned by tick
@@ -90,13 +91,14 @@ func (st *stream) join(ctx context.Context, from caller, c chat.Credential) (*ch
 	if ref := st.lease.bind(g.Visitor.SessionID); ref != nil {
 		return nil, ref
 	}
+	sent := s.sentBy(g.Visitor, c.Cursor)
 	a, err := s.opts.Backfiller.Join(ctx, g.Visitor, c.Cursor, chat.SubscriberOptions{
 		Dialect: st.dialect, Wake: st.wake, Ended: st.giveUp, MaxBytes: s.opts.QueueBytes, MaxEvents: s.opts.QueueEvents,
 	})
 	if err != nil {
 		return nil, causeOf(ctx, err)
 	}
-	st.attachment = a
+	st.attachment, st.sent = a, sent()
 	st.mu.Lock()
 	st.sub = a.Subscriber
 	why := st.why

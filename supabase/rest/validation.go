@@ -23,14 +23,13 @@ type Validation struct {
 	Description           string // variant A only
 	WelcomeMessage        string // variant A only
 	MaxMessages           int
-	CurrentMessages       int
 	RateLimitPerMinute    int       // variant A only
 	SessionTimeoutMinutes int       // not in variant A
 	ExpiresAt             time.Time // zero when null or infinity
 }
 
-// validationRow holds the columns of all variants that may be read. The prompts that one of them returns are not among
-// them.
+// validationRow holds the columns of all variants that may be read. Not among them are the prompts that one returns, and the count of
+// messages, which is the whole conversation's: its owner's too.
 type validationRow struct {
 	IsValid               bool      `json:"is_valid"`
 	SessionID             string    `json:"session_id"`
@@ -43,7 +42,6 @@ type validationRow struct {
 	Description           string    `json:"description"`
 	WelcomeMessage        string    `json:"welcome_message"`
 	MaxMessages           int       `json:"max_messages_per_session"`
-	CurrentMessages       int       `json:"current_message_count"`
 	RateLimitPerMinute    int       `json:"rate_limit_per_minute"`
 	SessionTimeoutMinutes int       `json:"session_timeout_minutes"`
 	ExpiresAt             timestamp `json:"expires_at"`
@@ -54,9 +52,8 @@ func (r validationRow) validation() Validation {
 		Valid: r.IsValid, SessionID: r.SessionID, LinkID: r.LinkID, ConversationID: r.ConversationID,
 		AgentID: r.AgentID, AgentName: r.AgentName, Title: defaultTo(r.Title, r.LinkTitle),
 		Description: r.Description, WelcomeMessage: r.WelcomeMessage,
-		MaxMessages: r.MaxMessages, CurrentMessages: r.CurrentMessages,
-		RateLimitPerMinute: r.RateLimitPerMinute, SessionTimeoutMinutes: r.SessionTimeoutMinutes,
-		ExpiresAt: r.ExpiresAt.Time,
+		MaxMessages: r.MaxMessages, RateLimitPerMinute: r.RateLimitPerMinute,
+		SessionTimeoutMinutes: r.SessionTimeoutMinutes, ExpiresAt: r.ExpiresAt.Time,
 	}
 }
 

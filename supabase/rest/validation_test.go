@@ -24,7 +24,7 @@ var validationVariants = map[string]struct {
 		"max_messages_per_session":100,"current_message_count":3,"rate_limit_per_minute":10}]`,
 		rest.Validation{
 			Valid: true, SessionID: idA, LinkID: idB, ConversationID: idC, AgentID: idC, AgentName: "Ada",
-			Title: "Pilot", Description: "About it", WelcomeMessage: "Hello", MaxMessages: 100, CurrentMessages: 3,
+			Title: "Pilot", Description: "About it", WelcomeMessage: "Hello", MaxMessages: 100,
 			RateLimitPerMinute: 10, ExpiresAt: time.Date(2026, 12, 1, 8, 0, 0, 123456000, time.UTC),
 		},
 	},
@@ -34,7 +34,7 @@ var validationVariants = map[string]struct {
 		"current_message_count":3,"max_messages_per_session":100,"session_timeout_minutes":30,"link_title":"Pilot","expires_at":"2026-12-01T08:00:00+00:00"}]`,
 		rest.Validation{
 			Valid: true, SessionID: idA, ConversationID: idC, AgentID: idB, AgentName: "Ada", Title: "Pilot",
-			MaxMessages: 100, CurrentMessages: 3, SessionTimeoutMinutes: 30, ExpiresAt: time.Date(2026, 12, 1, 8, 0, 0, 0, time.UTC),
+			MaxMessages: 100, SessionTimeoutMinutes: 30, ExpiresAt: time.Date(2026, 12, 1, 8, 0, 0, 0, time.UTC),
 		},
 	},
 	"B to D, unknown token": {
@@ -48,7 +48,7 @@ var validationVariants = map[string]struct {
 		"chat_intent":"SECRET","system_prompt_override":"SECRET"}]`,
 		rest.Validation{
 			Valid: true, SessionID: idA, ConversationID: idC, AgentID: idB, AgentName: "Ada", Title: "Pilot",
-			MaxMessages: 100, CurrentMessages: 3, SessionTimeoutMinutes: 30,
+			MaxMessages: 100, SessionTimeoutMinutes: 30,
 		},
 	},
 	"invalid with its ids": {`[{"is_valid":false,"session_id":"` + idA + `"}]`, rest.Validation{}},
