@@ -125,15 +125,16 @@ func (f fields) lineOf(name string, most int) (string, *chat.Refusal) {
 	return text, ref
 }
 
-// textOf reads a text of any number of lines.
+// textOf reads a text of any number of lines, which end as those of messages do.
 func (f fields) textOf(name string, most int) (string, *chat.Refusal) {
 	text, ok := f.text(name)
+	text = newlines.Replace(text)
 	switch {
 	case !ok:
 		return "", refuseBody(name + " must be a string")
 	case utf8.RuneCountInString(text) > most:
 		return "", refuseBody(fmt.Sprintf("%s is too long (maximum %d characters)", name, most))
-	case strings.ContainsFunc(text, func(r rune) bool { return r == utf8.RuneError || isForbidden(r) && r != '\r' }):
+	case strings.ContainsFunc(text, func(r rune) bool { return r == utf8.RuneError || isForbidden(r) }):
 		return "", refuseBody(name + " contains control characters")
 	}
 	return text, nil

@@ -29,6 +29,8 @@ func TestForwardPassesBodyAndAnswerOn(t *testing.T) {
 		{"POST", "/end-session", `{"session_token":"` + rigToken + `","satisfaction_rating":5,"feedback_text":"fine\nthanks","end_reason":"max_duration",
 			"nested":{"a":1},"list":[1],"metadata":{"a":1}}`,
 			`{"session_token":"` + rigToken + `","satisfaction_rating":5,"feedback_text":"fine\nthanks","end_reason":"max_duration"}`},
+		{"POST", "/end-session", `{"session_token":"` + rigToken + `","feedback_text":"a\r\nb\rc\td"}`,
+			`{"session_token":"` + rigToken + `","feedback_text":"a\nb\nc\td","end_reason":"completed"}`},
 		{"POST", "/end-session", `{"session_token":"` + rigToken + `","end_reason":"bored","satisfaction_rating":null}`,
 			`{"session_token":"` + rigToken + `","end_reason":"completed"}`},
 	} {
@@ -99,6 +101,8 @@ func TestForwardRefusesTheRest(t *testing.T) {
 		"end, rating of 0":    {"POST", "/end-session", end(`"satisfaction_rating":0`), 400, "satisfaction_rating must be a whole number from 1 to 5"},
 		"end, rating of 4.5":  {"POST", "/end-session", end(`"satisfaction_rating":4.5`), 400, "satisfaction_rating must be a whole number from 1 to 5"},
 		"end, zero in a text": {"POST", "/end-session", end(`"feedback_text":"a\u0000"`), 400, "feedback_text contains control characters"},
+		"end, C1 in a text":   {"POST", "/end-session", end(`"feedback_text":"a\u0085b"`), 400, "feedback_text contains control characters"},
+		"end, DEL in a text":  {"POST", "/end-session", end(`"feedback_text":"a\u007fb"`), 400, "feedback_text contains control characters"},
 		"end, long text": {"POST", "/end-session", end(`"feedback_text":"` + strings.Repeat("x", 1001) + `"`), 400,
 			"feedback_text is too long (maximum 1000 characters)"},
 	} {
