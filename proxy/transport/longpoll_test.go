@@ -100,6 +100,16 @@ func TestSessionThatEndsWhileAPollReadsGetsNothing(t *testing.T) {
 	assert.NotContains(t, w.Body.String(), "text 1")
 }
 
+func TestSessionThatEndsWhileAPollIsEncodedGetsNothing(t *testing.T) {
+	g := newRig(t, nil)
+	cursor := poll(t, g, "", "").Cursor
+	g.publish(1)
+	g.backfiller.state = g.endSession // the body is being made
+	w := do(g, "GET", pollPath+"?cursor="+cursor+"&session_token="+rigToken, "")
+	assert.Equal(t, 410, w.Code)
+	assert.NotContains(t, w.Body.String(), "text 1")
+}
+
 func TestLongPollEndsWhenTheServerDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, nil)

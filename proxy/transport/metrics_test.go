@@ -12,13 +12,19 @@ import (
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
 
-// value returns one sample of the rig's registry; labels are name, value pairs. It fails when there is none.
+// value returns one sample of the rig's transport; labels are name, value pairs. It fails when there is none.
 func (g *rig) value(name string, labels ...string) float64 {
+	g.t.Helper()
+	return g.sample("transport_"+name, labels...)
+}
+
+// sample is value for any part.
+func (g *rig) sample(name string, labels ...string) float64 {
 	g.t.Helper()
 	families, err := g.registry.Gather()
 	require.NoError(g.t, err)
 	for _, family := range families {
-		if family.GetName() != "realtime_proxy_transport_"+name {
+		if family.GetName() != "realtime_proxy_"+name {
 			continue
 		}
 		for _, m := range family.GetMetric() {

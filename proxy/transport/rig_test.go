@@ -57,6 +57,7 @@ type rigBackfiller struct {
 	join    func() error                    // nil, or what Join returns instead
 	deliver func(ctx context.Context) error // nil, or what comes before a delivery
 	past    []*chat.Event                   // nil, or what History returns instead
+	state   func()                          // nil, or what State does first
 }
 
 func (b *rigBackfiller) stored() []*chat.Row {
@@ -129,7 +130,12 @@ func (b *rigBackfiller) Deliver(ctx context.Context, a *chat.Attachment, write f
 }
 
 func (b *rigBackfiller) CatchUp(context.Context, string) error { return nil }
-func (b *rigBackfiller) State() string                         { return "live" }
+func (b *rigBackfiller) State() string {
+	if b.state != nil {
+		b.state()
+	}
+	return "live"
+}
 
 // rigFunctions and rigStore answer nothing.
 type rigFunctions struct {

@@ -1,0 +1,102 @@
+package transport_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/agentopia/realtime-proxy/supabase/phoenix"
+)
+
+// The tests here read from pipes, which have no buffer: a write waits until all of it is read. The first row's write lets the others
+// queue up behind it; of those a first batch of more than 64 KiB is under way when the session ends.
+
+// publishLarge brings a row live that makes half of a batch.
+func (g *rig) publishLarge(n int) {
+	row := rigRow(rigSession, n)
+	row.Content.Text = strings.Repeat("x", 50<<10)
+	g.store(row)
+	g.hub.Publish(row, false)
+}
+
+// fill has a batch written that nobody reads yet: rows 2 and 3, with row 4 behind them. first reads row 1.
+func (g *rig) fill(first func()) {
+	synctest.Wait()
+	g.publish(1)
+	synctest.Wait()
+	for n := 2; n <= 4; n++ {
+		g.publishLarge(n)
+	}
+	first()
+	synctest.Wait()
+}
+
+func TestNothingOfAStreamPassesItsEnd(t *testing.T) {
+	t.Run("events", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := newRig(t, nil)
+			events, _ := g.pipe().events(t, eventsPath)
+			events.must()
+			events.must()
+			g.fill(func() { assert.Contains(t, events.must().data, `"row-1"`) })
+			g.endSession()
+			for _, row := range []string{`"row-2"`, `"row-3"`} {
+				assert.Contains(t, events.must().data, row, "it was under way")
+			}
+			assert.Equal(t, "session_ended", events.must().name)
+			_, more := events.next()
+			assert.False(t, more)
+		})
+	})
+	t.Run("websocket", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := newRig(t, nil)
+			p := g.pipe().socket(t)
+			p.authenticated()
+			g.fill(func() { assert.Contains(t, p.next(), `"row-1"`) })
+			g.endSession()
+			code, _, before := p.closed()
+			assert.Equal(t, 4410, code)
+			if assert.Len(t, before, 3) {
+				assert.Contains(t, before[0], `"row-2"`, "it was under way")
+				assert.Contains(t, before[1], `"row-3"`)
+				assert.Contains(t, before[2], `"session_ended"`)
+			}
+		})
+	})
+}
+
+func TestNothingOfAChannelPassesItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, nil)
+		c := g.pipe().realtime(t)
+		c.live(frontTopic, frontBinding)
+		g.fill(func() { assert.Equal(t, "row-1", c.change(frontTopic)) })
+		g.endSession()
+		assert.Equal(t, "row-2", c.change(frontTopic), "it was under way")
+		assert.Equal(t, "row-3", c.change(frontTopic))
+		assert.Equal(t, "The session has ended", c.closedFor(frontTopic))
+		c.quiet()
+	})
+}
+
+func TestNoBroadcastPassesTheEndOfItsHearer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, nil)
+		l := g.pipe()
+		sender, hearer := l.realtime(t), l.realtime(t)
+		ref := sender.joinBroadcast(frontTopic, `{"ack":true}`)
+		hearer.live(frontTopic, frontBinding)
+		synctest.Wait()
+		g.publish(1)
+		synctest.Wait()
+		sender.pushBytes(ref, frontTopic, "late", true, `{}`)
+		sender.expect(frontTopic, phoenix.EventReply)
+		g.endSession()
+		assert.Equal(t, "row-1", hearer.change(frontTopic), "it was under way")
+		assert.Equal(t, "The session has ended", hearer.closedFor(frontTopic))
+		hearer.quiet()
+	})
+}
