@@ -1,12 +1,16 @@
 package transport_test
 
 import (
+	"context"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/agentopia/realtime-proxy/proxy/chat"
+	"github.com/agentopia/realtime-proxy/proxy/transport"
 	"github.com/agentopia/realtime-proxy/supabase/phoenix"
 )
 
@@ -99,4 +103,54 @@ func TestNoBroadcastPassesTheEndOfItsHearer(t *testing.T) {
 		assert.Equal(t, "The session has ended", hearer.closedFor(frontTopic))
 		hearer.quiet()
 	})
+}
+
+// The end of a session is final before it is written, which a client that does not read can put off.
+func TestAnEndedChannelDoesNothingMore(t *testing.T) {
+	for name, push := range map[string]struct{ event, payload string }{
+		"broadcast": {phoenix.EventBroadcast, `{"type":"broadcast","event":"late","payload":{}}`},
+		"track":     {phoenix.EventPresence, `{"type":"presence","event":"track","payload":{}}`},
+		"token":     {phoenix.EventAccessToken, `{"access_token":"` + otherToken + `"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newRig(t, nil)
+				c := g.pipe().realtime(t)
+				ref := c.joinWith(frontTopic, `{"config":{"broadcast":{"ack":true,"self":true},"postgres_changes":[`+frontBinding+`]}}`)
+				c.answered(frontTopic)
+				synctest.Wait()
+				g.publish(1)
+				synctest.Wait()
+				g.endSession()
+				g.authorizer.authorize = func(context.Context, chat.Credential) (*chat.Grant, error) {
+					assert.Fail(t, "a token was tried")
+					return nil, chat.RefuseInvalid(nil)
+				}
+				c.push(ref, frontTopic, push.event, push.payload)
+				synctest.Wait()
+				assert.Equal(t, "row-1", c.change(frontTopic), "it was under way")
+				assert.Equal(t, "The session has ended", c.closedFor(frontTopic))
+				c.quiet()
+			})
+		})
+	}
+}
+
+func TestSendThatWaitsWhileItsSessionEndsIsNotCarriedOut(t *testing.T) {
+	for _, via := range []string{transport.SendViaFunction, transport.SendViaInsert} {
+		t.Run(via, func(t *testing.T) {
+			g := newSendRig(t, 200, sent, func(o *transport.Options) { o.SendVia = via })
+			inserted := false
+			g.store.insert = func(context.Context, map[string]any) error { inserted = true; return nil }
+			g.store.count = func(context.Context) (int, error) {
+				g.authorizer.active = func() error { return chat.RefuseEnded(nil) } // it ends while the messages are counted
+				return 0, nil
+			}
+			w := do(g.rig, "POST", sendPath, message("a", "clientMessageId", `"c-1"`))
+			assert.Equal(t, http.StatusGone, w.Code)
+			assert.Contains(t, w.Body.String(), `"session_ended"`)
+			assert.Empty(t, g.functions.all())
+			assert.False(t, inserted)
+		})
+	}
 }
