@@ -32,6 +32,7 @@ type database struct {
 	mu       sync.Mutex
 	rows     []map[string]any
 	sessions []rest.Session
+	owners   []rest.ConversationSession
 	down     bool
 	noScopes bool // only sessions cannot be read
 	reads    int
@@ -198,8 +199,10 @@ func (d *database) SessionsOfConversations(_ context.Context, ids []string) ([]r
 	return slices.DeleteFunc(slices.Clone(d.sessions), func(s rest.Session) bool { return !slices.Contains(ids, s.ConversationID) }), nil
 }
 
-func (d *database) ConversationSessions(context.Context, []string) ([]rest.ConversationSession, error) {
-	return nil, nil
+func (d *database) ConversationSessions(_ context.Context, ids []string) ([]rest.ConversationSession, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(d.owners), func(s rest.ConversationSession) bool { return !slices.Contains(ids, s.ID) }), nil
 }
 
 func marshal(v any) json.RawMessage {
@@ -225,8 +228,13 @@ type stream struct {
 
 func join(t *testing.T, f *node, cursor string) *stream {
 	t.Helper()
+	return joinAs(t, f, visitor(), cursor)
+}
+
+func joinAs(t *testing.T, f *node, v *chat.Visitor, cursor string) *stream {
+	t.Helper()
 	s := &stream{wake: make(chan struct{}, 1)}
-	att, err := f.Join(t.Context(), visitor(), cursor, chat.SubscriberOptions{
+	att, err := f.Join(t.Context(), v, cursor, chat.SubscriberOptions{
 		Wake: func() { s.wake <- struct{}{} }, MaxBytes: 1 << 20, MaxEvents: 1000,
 	})
 	require.NoError(t, err)

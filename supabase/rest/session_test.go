@@ -119,6 +119,7 @@ func TestSessionsOfConversationsAreComplete(t *testing.T) {
 			assert.Equal(t, "id.asc.nullslast", seen[0].Query.Get("order"))
 			assert.Equal(t, sessionSelect, seen[0].Query.Get("select"))
 			assert.Empty(t, seen[0].Query.Get("id"))
+			assert.Empty(t, seen[0].Query.Get("status"), "a session that is over has used its conversation too")
 			assert.Equal(t, c.last, seen[len(seen)-1].Query.Get("id"))
 		})
 	}
