@@ -63,6 +63,9 @@ func TestSendRefusesWhatIsNoMessage(t *testing.T) {
 		{"blank", "POST", message(" \n\t\u00a0\ufeff"), nil, 400, "blank_message", "Message must not be blank"},
 		{"control", "POST", message("a\x00b"), nil, 400, "bad_text", "Message contains control characters"},
 		{"escape", "POST", message("a\x1b[31m"), nil, 400, "bad_text", "Message contains control characters"},
+		{"next line of C1", "POST", message("a\u0085b"), nil, 400, "bad_text", "Message contains control characters"},
+		{"escape of C1", "POST", message("a\u009b31m"), nil, 400, "bad_text", "Message contains control characters"},
+		{"delete", "POST", message("a\x7fb"), nil, 400, "bad_text", "Message contains control characters"},
 		{"file", "POST", message("a", "message_type", `"file"`), nil, 400, "unsupported_message_type", "Only text messages can be sent"},
 		{"metadata is a list", "POST", message("a", "metadata", `[]`), nil, 400, "bad_metadata", "metadata must be an object"},
 		{"metadata too large", "POST", message("a", "metadata", `{"locale":"`+strings.Repeat("x", 2048)+`"}`), nil, 400,
@@ -106,6 +109,27 @@ func TestSendForwardsOnlyWhatIsAllowed(t *testing.T) {
 	}, c.header)
 	assert.JSONEq(t, `{"session_token":"`+rigToken+`","message":"one\ntwo","message_type":"text",
 		"metadata":{"locale":"de","client_message_id":"c-1"}}`, c.body)
+}
+
+func TestMetadataIsKeptAsPlainText(t *testing.T) {
+	for name, tt := range map[string]struct{ given, kept string }{
+		"as it is":    {`{"locale":"de-CH","timezone":"Europe/Zürich"}`, `{"locale":"de-CH","timezone":"Europe/Zürich"}`},
+		"bell":        {`{"locale":"de\u0007","timezone":"UTC"}`, `{"timezone":"UTC"}`},
+		"escape":      {`{"locale":"\u001b[31mde"}`, `{}`},
+		"C1":          {`{"locale":"de\u009b31m"}`, `{}`},
+		"zero":        {`{"locale":"\u0000"}`, `{}`},
+		"other types": {`{"locale":["de"],"timezone":{"a":"b"}}`, `{}`},
+		"null":        {`null`, `{}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newSendRig(t, 200, sent, nil)
+			require.Equal(t, 200, do(g.rig, "POST", sendPath, message("a", "metadata", tt.given)).Code)
+			require.Len(t, g.functions.all(), 1)
+			var call struct{ Metadata json.RawMessage }
+			require.NoError(t, json.Unmarshal([]byte(g.functions.all()[0].body), &call))
+			assert.JSONEq(t, tt.kept, string(call.Metadata))
+		})
+	}
 }
 
 func TestSendKeepsThePlainFieldsOfTheAnswer(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -41,6 +42,36 @@ func TestSocketMessageIsAcknowledged(t *testing.T) {
 			assert.EqualValues(t, 1, calls.Load())
 		})
 	}
+}
+
+func TestSocketMessageIsCheckedAsAnyOther(t *testing.T) {
+	for name, tt := range map[string]struct{ more, code string }{
+		"type":     {`"content":"hello","message_type":"file"`, "unsupported_message_type"},
+		"metadata": {`"content":"hello","metadata":[]`, "bad_metadata"},
+		"controls": {`"content":"a\u009bb"`, "bad_text"},
+		"length":   {`"content":"` + strings.Repeat("a", 4001) + `"`, "message_too_long"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newSendRig(t, 200, sent, nil)
+			p := g.dial(g.serve(), socketPath, nil)
+			p.authenticated()
+			p.send(`{"type":"message","clientMessageId":"m-1",` + tt.more + `}`)
+			answer := p.next()
+			assert.Contains(t, answer, `"code":"`+tt.code+`"`)
+			assert.Contains(t, answer, `"m-1"`)
+			assert.Empty(t, g.functions.all())
+		})
+	}
+	t.Run("carried", func(t *testing.T) {
+		g := newSendRig(t, 200, sentReply, nil)
+		p := g.dial(g.serve(), socketPath, nil)
+		p.authenticated()
+		p.send(`{"type":"message","clientMessageId":"m-1","content":"hello","message_type":"text","metadata":{"locale":"de","other":"x"}}`)
+		require.Contains(t, p.next(), `"ack"`)
+		require.Len(t, g.functions.all(), 1)
+		assert.JSONEq(t, `{"session_token":"`+rigToken+`","message":"hello","message_type":"text",
+			"metadata":{"locale":"de","client_message_id":"m-1"}}`, g.functions.all()[0].body)
+	})
 }
 
 func TestSocketMessageThatFailsIsToldWithItsID(t *testing.T) {

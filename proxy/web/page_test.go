@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -23,10 +24,37 @@ var mounts = []struct{ prefix, document, base string }{
 	{"/tools/chat", "/tools/chat", "/"},
 }
 
+// TestPageForbidsAllThatItDoesNotNeed looks at the assets too: opened by itself, an SVG or a script is a document.
 func TestPageForbidsAllThatItDoesNotNeed(t *testing.T) {
-	w := serve(web.Page("/chat"), http.MethodGet, "/chat", nil)
+	page := web.Page("/chat")
+	for path := range load(t, page, "/chat") {
+		t.Run(path, func(t *testing.T) { forbidsAllElse(t, serve(page, http.MethodGet, path, nil)) })
+	}
+	assert.Equal(t, "text/html; charset=utf-8", serve(page, http.MethodGet, "/chat", nil).Header().Get("Content-Type"))
+}
+
+func TestRefusalsOfAPageAreNotSniffed(t *testing.T) {
+	for _, tt := range []struct {
+		method, path string
+		status       int
+	}{
+		{"GET", "/chat/assets/nothing.js", 404},
+		{"GET", "/elsewhere", 404},
+		{"POST", "/chat", 405},
+		{"POST", "/chat/assets/chat.js", 405},
+	} {
+		w := serve(web.Page("/chat"), tt.method, tt.path, nil)
+		assert.Equal(t, tt.status, w.Code, tt.path)
+		assert.Equal(t, "application/json", w.Header().Get("Content-Type"), tt.path)
+		assert.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"), tt.path)
+	}
+	w := serve(web.ClientJS(), "POST", "/client.js", nil)
+	assert.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
+}
+
+func forbidsAllElse(t *testing.T, w *httptest.ResponseRecorder) {
+	t.Helper()
 	require.Equal(t, http.StatusOK, w.Code)
-	assert.Equal(t, "text/html; charset=utf-8", w.Header().Get("Content-Type"))
 	assert.Equal(t, "no-referrer", w.Header().Get("Referrer-Policy"))
 	assert.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
 	assert.Equal(t, "DENY", w.Header().Get("X-Frame-Options"))
