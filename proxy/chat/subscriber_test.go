@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -164,6 +165,43 @@ func TestGuardRefusesWhatTheRuleShouldHaveHidden(t *testing.T) {
 				refused = 0
 			}
 			assert.Equal(t, refused, testutil.ToFloat64(m.Guarded))
+		})
+	}
+}
+
+// A deletion holds nothing but an id; whose row it was, the guard still knows.
+func TestGuardKnowsWhoseUpdatesAndDeletionsAre(t *testing.T) {
+	trusting := chat.Rule{Mode: chat.ModeConversation, TrustSenders: true}
+	identified := mine("a", start)
+	identified.SenderUserID = idX
+	other, elsewhere := visitorS(), visitorS()
+	other.SessionID, elsewhere.ConversationID = idSOther, idC2
+	for name, tt := range map[string]struct {
+		rule, guard chat.Rule
+		row         *chat.Row
+		visitor     *chat.Visitor
+		want        bool
+	}{
+		"own":                  {chat.Rule{}, chat.Rule{}, mine("a", start), visitorS(), true},
+		"another session":      {chat.Rule{}, chat.Rule{}, mine("a", start), other, false},
+		"another conversation": {chat.Rule{}, chat.Rule{}, mine("a", start), elsewhere, false},
+		"an identified sender": {trusting, chat.Rule{}, identified, visitorS(), false},
+		"a trusted sender":     {trusting, trusting, identified, visitorS(), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, newClock(), 1, func(o *chat.Options) { o.Rule = tt.rule })
+			s := n.join(visitorS(), "", nil, nil)
+			n.Publish(tt.row, false)
+			changed := *tt.row
+			changed.Content.Text, changed.UpdatedAt = "changed", start.Add(time.Second)
+			n.Publish(&changed, true)
+			n.Delete("a")
+			require.Equal(t, []string{"message a", "message_updated a", "message_deleted a"}, s.log())
+			guard := chat.NewTestSubscriber(tt.visitor, tt.guard, chat.NewMetrics(prometheus.NewRegistry()),
+				chat.SubscriberOptions{MaxEvents: 1, MaxBytes: 1, Wake: func() {}})
+			for _, e := range s.events {
+				assert.Equal(t, tt.want, guard.Guard(e), e.Kind)
+			}
 		})
 	}
 }
