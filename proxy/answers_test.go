@@ -40,11 +40,14 @@ func TestEveryAnswerKeepsItsAddressToItselfAndItsTypeFixed(t *testing.T) {
 		{"GET", "/chat/assets/nothing.js", "", nil, 404},
 		{"GET", "/client.js", "", nil, 200},
 		{"POST", "/react.js", "", nil, 405},
+		// As a base URL that ends with a slash yields it.
+		{"GET", "//temporary-chat-messages?session_token=" + token, "", nil, 200},
 		// A http.ServeMux would answer these with a redirect, query included.
-		{"GET", "//temporary-chat-messages?session_token=" + token, "", nil, 404},
 		{"GET", "//?session_token=" + token, "", nil, 404},
 		{"GET", "/chat/../temporary-chat-messages?session_token=" + token, "", nil, 404},
 		{"POST", "/temporary-chat-api//validate?session_token=" + token, "{}", nil, 404},
+		{"GET", "//chat?session_token=" + token, "", nil, 404},
+		{"GET", "/temporary-chat-messages?session_token=" + token, "a body", nil, 400},
 	}
 	for _, tt := range tests {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {

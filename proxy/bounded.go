@@ -11,7 +11,7 @@ const unreadTimeout = 5 * time.Second
 
 // bounded gives every request deadlines for its body and its answer, so that a peer who neither sends nor reads holds no connection.
 // Whoever reads a body or writes late sets their own, and leaves the last one in place: the HTTP server goes on with the connection.
-// A GET with a body is refused: its connection may become a stream's, where a deadline would stay behind.
+// A deadline for the body never comes to a stream's connection: transport refuses a GET with a body.
 func bounded(next http.Handler, writeTimeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, now := http.NewResponseController(w), time.Now()
@@ -22,17 +22,6 @@ func bounded(next http.Handler, writeTimeout time.Duration) http.Handler {
 		}
 		_ = conn.SetReadDeadline(now.Add(unreadTimeout))
 		_ = conn.SetWriteDeadline(now.Add(unreadTimeout + writeTimeout))
-		if r.Method == http.MethodGet {
-			writeError(w, http.StatusBadRequest, `{"code":"body_not_allowed","message":"A GET has no body"}`)
-			return
-		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// writeError answers with a JSON body. An error of the write means that nobody is there to read it.
-func writeError(w http.ResponseWriter, status int, body string) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body))
 }

@@ -53,7 +53,7 @@ func bring(a *asker, credential, cursor string) (sockets []*websocket.Conn) {
 
 	for _, path := range []string{
 		"/temporary-chat-messages", "/temporary-chat-websocket", "/functions/v1/temporary-chat-messages", "/nowhere", "/chat/", "/client.js",
-		"//temporary-chat-events", "/x/../temporary-chat-messages", "/temporary-chat-api//validate", "/realtime/v1/websocket",
+		"//temporary-chat-messages", "//chat/../temporary-chat-events", "/x/../temporary-chat-messages", "/temporary-chat-api//validate", "/realtime/v1/websocket",
 	} {
 		a.do("GET", path+query, "")
 		a.do("GET", path+"?cursor="+cursor, "", header...)

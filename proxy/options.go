@@ -30,7 +30,7 @@ type Options struct {
 	Listener      net.Listener
 	AdminListener net.Listener
 	PProf         bool
-	// Pages serves the embedded chat page at /chat.
+	// Pages serves the embedded chat page at /chat, and lets pages of the proxy's own origin call, whatever AllowedOrigins and links say.
 	Pages          bool
 	AllowedOrigins []string
 	TrustedProxies []netip.Prefix

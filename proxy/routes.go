@@ -2,41 +2,28 @@ package proxy
 
 import (
 	"net/http"
-	"path"
 	"strings"
 
 	"github.com/agentopia/realtime-proxy/proxy/web"
 )
 
-// routes are the visitors' paths: transport's own, the browser client, and the chat page where it is wanted.
+// routes are the visitors' paths: the browser client, the chat page where it is wanted, and transport's. A http.ServeMux would redirect
+// paths that are not in their shortest form, query included, and a query may hold a token.
 func (s *Server) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/client.js", web.ClientJS())
-	mux.Handle("/react.js", web.ReactJS())
-	if s.opts.Pages {
-		page := web.Page("/chat")
-		mux.Handle("/chat", page)
-		mux.Handle("/chat/", page)
-	}
-	mux.Handle("/", s.transport.Handler())
-	return bounded(discreet(mux), s.opts.Limits.WriteTimeout)
-}
-
-// discreet keeps addresses, whose queries hold tokens, out of Referer and Location. A http.ServeMux redirects a path that is not in its
-// shortest form, query included; no such path is served here.
-func discreet(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	client, react, page, visitors := web.ClientJS(), web.ReactJS(), web.Page("/chat"), s.transport.Handler()
+	return bounded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Addresses stay out of Referer, whoever answers.
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if !isShortest(r.URL.EscapedPath()) {
-			writeError(w, http.StatusNotFound, `{"error":"Not Found"}`)
-			return
+		switch p := r.URL.Path; {
+		case p == "/client.js":
+			client.ServeHTTP(w, r)
+		case p == "/react.js":
+			react.ServeHTTP(w, r)
+		case s.opts.Pages && (p == "/chat" || strings.HasPrefix(p, "/chat/")):
+			page.ServeHTTP(w, r)
+		default:
+			visitors.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func isShortest(p string) bool {
-	clean := path.Clean(p)
-	return strings.HasPrefix(p, "/") && (p == clean || clean != "/" && p == clean+"/")
+	}), s.opts.Limits.WriteTimeout)
 }

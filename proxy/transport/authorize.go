@@ -16,6 +16,7 @@ type caller struct {
 	addr   netip.Addr
 	origin string // of the page; "" outside a browser
 	host   string
+	own    bool // the page is one of the proxy's own
 }
 
 // callerOf takes the page from Origin or, as browsers leave that out of what they ask of a page's own host, from Referer.
@@ -26,6 +27,7 @@ func (s *Server) callerOf(r *http.Request) caller {
 			c.origin = page.Scheme + "://" + page.Host
 		}
 	}
+	c.own = s.isOwn(r, c.origin)
 	return c
 }
 
@@ -50,7 +52,7 @@ func (s *Server) authorize(ctx context.Context, from caller, c chat.Credential) 
 }
 
 // checkLink applies the link's own restrictions. A caller without Origin is no browser page, so domains do not concern it; a page
-// of the proxy's own host is the operator's.
+// of the proxy's own is the operator's.
 func checkLink(from caller, v *chat.Visitor) error {
 	if ref := checkLists(from, v.AllowedDomains, v.AllowedIPs); ref != nil {
 		return ref
@@ -66,7 +68,7 @@ func checkLists(from caller, domains, addresses []string) *chat.Refusal {
 			Disconnect: chat.InvalidSession,
 		}
 	}
-	if len(domains) > 0 && from.origin != "" && !sameHost(from.origin, from.host) && !ofDomains(from.origin, domains) {
+	if len(domains) > 0 && from.origin != "" && !from.own && !ofDomains(from.origin, domains) {
 		return refuseOrigin()
 	}
 	return nil

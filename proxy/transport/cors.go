@@ -31,15 +31,9 @@ func newOrigins(list []string) origins {
 	return o
 }
 
-// allow reports whether a page of this origin may call. No Origin means no browser page, or one of the proxy's own.
-func (o *origins) allow(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	return origin == "" || o.any || slices.Contains(o.list, strings.ToLower(origin)) || sameHost(origin, r.Host)
-}
-
-func sameHost(origin, host string) bool {
-	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+// allow reports whether a page of this origin is on the list. No Origin means no browser page, or one of the called host's own.
+func (o *origins) allow(origin string) bool {
+	return origin == "" || o.any || slices.Contains(o.list, strings.ToLower(origin))
 }
 
 // withCORS answers preflights, names the origin that may read the answer, and refuses pages that may not call. A link's own domains
@@ -49,12 +43,13 @@ func (s *Server) withCORS(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Content-Type-Options", "nosniff")
-		allowed := s.origins.allow(r)
+		origin := r.Header.Get("Origin")
+		allowed := s.origins.allow(origin) || s.isOwn(r, origin)
 		if !s.origins.any {
 			h.Add("Vary", "Origin")
 		}
 		if allowed {
-			s.exposeTo(h, r)
+			s.exposeTo(h, origin)
 		}
 		switch {
 		case r.Method == http.MethodOptions:
@@ -69,8 +64,7 @@ func (s *Server) withCORS(next http.Handler) http.Handler {
 }
 
 // exposeTo lets the page that asked read the answer.
-func (s *Server) exposeTo(h http.Header, r *http.Request) {
-	origin := r.Header.Get("Origin")
+func (s *Server) exposeTo(h http.Header, origin string) {
 	switch {
 	case s.origins.any:
 		origin = "*"

@@ -135,7 +135,7 @@ func TestLinkRestrictsWhereItIsUsed(t *testing.T) {
 		{"below a domain", "192.0.2.7:1", "https://a.example.com", nil, []string{"*.example.com"}, 200},
 		{"other domain", "192.0.2.7:1", "https://a.example.com", nil, []string{"example.com"}, 403},
 		{"likeness of a domain", "192.0.2.7:1", "https://badexample.com", nil, []string{"*.example.com"}, 403},
-		{"own page", "192.0.2.7:1", "http://example.com", nil, []string{"other.test"}, 200},
+		{"page of the called host", "192.0.2.7:1", "http://example.com", nil, []string{"other.test"}, 403},
 		{"no page", "192.0.2.7:1", "", nil, []string{"other.test"}, 200},
 	}
 	for _, tt := range tests {
@@ -243,7 +243,7 @@ func TestCORS(t *testing.T) {
 		{"foreign page", "GET", "https://evil.test", false, 403, ""},
 		{"opaque page", "GET", "null", false, 403, ""},
 		{"known page", "GET", "http://LOCALHOST:3000", false, 401, "http://LOCALHOST:3000"},
-		{"own page", "GET", "http://example.com", false, 401, "http://example.com"},
+		{"page of the called host", "GET", "http://example.com", false, 403, ""},
 		{"no page", "GET", "", false, 401, ""},
 		{"any page", "GET", "https://any.test", true, 401, "*"},
 	}
@@ -278,6 +278,6 @@ func TestUnknownPathIsNotFound(t *testing.T) {
 		w := httptest.NewRecorder()
 		g.server.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		assert.Equal(t, 404, w.Code)
-		assert.JSONEq(t, `{"error":"Not Found"}`, w.Body.String())
+		assert.JSONEq(t, `{"error":"Not Found","code":"not_found","request_id":"`+w.Header().Get("X-Request-Id")+`"}`, w.Body.String())
 	}
 }

@@ -49,9 +49,11 @@ type Options struct {
 	// Reached is a time that the database's clock has surely reached. Default Now.
 	Reached func() time.Time
 
-	// AllowedOrigins are the pages (scheme://host[:port]) that may call from a browser; "*" is any. A page of the proxy's own host
-	// and a request without Origin always may.
+	// AllowedOrigins are the pages (scheme://host[:port]) that may call from a browser; "*" is any. A request without
+	// Origin always may.
 	AllowedOrigins []string
+	// OwnPages says that pages are served on the visitors' port. They may call too, whatever link they show.
+	OwnPages bool
 	// TrustedProxies are the networks whose forwarding headers are believed.
 	TrustedProxies []netip.Prefix
 

@@ -93,11 +93,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/realtime/v1/api/broadcast", s.handleBroadcasts)
 	mux.HandleFunc("/realtime/v1/api/broadcast/{topic}/events/{event}", s.handleBroadcast)
 	mux.HandleFunc("/", s.notFound)
-	return s.withRequestID(s.withCORS(mux))
-}
-
-func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
-	s.answer(w, http.StatusNotFound, encode(map[string]string{"error": "Not Found"}))
+	return s.withRequestID(oneSlash(s.withCORS(s.withoutOddities(mux))))
 }
 
 // Run turns the timer wheel until ctx ends. Then it cuts every stream and send that is left and joins them.
