@@ -81,6 +81,7 @@ func TestBadFilesAreRefusedWithASentence(t *testing.T) {
 		"URL of a service":           {"supabase: {url: https://x.example/rest/v1/}", "supabase.url: is the URL of one service; the base URL of the project belongs here, without a path such as /rest/v1 (config.yaml line 1)"},
 		"network of a name":          {"trusted_proxies: [proxy]", "trusted_proxies[0]: needs an address or a network, such as 10.0.0.0/8 (config.yaml line 1)"},
 		"network too narrow":         {"trusted_proxies: [10.0.0.0/33]", "trusted_proxies[0]: needs an address or a network, such as 10.0.0.0/8 (config.yaml line 1)"},
+		"wider than the mapped":      {"trusted_proxies: ['::ffff:0:0/90']", "trusted_proxies[0]: has bits set outside the network, did you mean ::ffc0:0:0/90? (config.yaml line 1)"},
 		"network with host bits":     {"trusted_proxies: [127.0.0.1, 10.1.2.3/8]", "trusted_proxies[1]: has bits set outside the network, did you mean 10.0.0.0/8? (config.yaml line 1)"},
 		"any origin":                 {"cors: {allowed_origins: ['*']}", `cors.allowed_origins[0]: allows every page ("*"), which only the development server accepts; list the pages' origins (config.yaml line 1)`},
 		"null origin":                {"cors: {allowed_origins: ['null']}", `cors.allowed_origins[0]: must not be "null", which every sandboxed page can claim (config.yaml line 1)`},

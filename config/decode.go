@@ -76,6 +76,9 @@ func prefix(from reflect.Value) (any, error) {
 	if p != p.Masked() {
 		return nil, fmt.Errorf("has bits set outside the network, did you mean %s?", p.Masked())
 	}
+	if p.Addr().Is4In6() { // of 96 bits at least, or it would not be masked; addresses are compared as IPv4
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
 	return p, nil
 }
 

@@ -39,6 +39,7 @@ func FuzzLoad(f *testing.F) {
 		assert.Positive(t, got.Limits.QueueEvents)
 		for _, prefix := range got.TrustedProxies {
 			assert.True(t, prefix.IsValid())
+			assert.False(t, prefix.Addr().Is4In6(), "no address matches it")
 		}
 	})
 }

@@ -166,7 +166,7 @@ func TestMissingFileIsRefusedWhenNamed(t *testing.T) {
 
 func TestFileSetsListsAndRenames(t *testing.T) {
 	got, err := load(t, `
-trusted_proxies: [10.0.0.0/8, 192.0.2.7, "2001:db8::/32"]
+trusted_proxies: [10.0.0.0/8, 192.0.2.7, "2001:db8::/32", "::ffff:10.0.0.0/104", "::ffff:192.0.2.8"]
 signing_keys: [0123456789abcdef0123456789abcdef]
 cors: {allowed_origins: []}
 names:
@@ -177,6 +177,7 @@ names:
 	require.NoError(t, err)
 	assert.Equal(t, []netip.Prefix{
 		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32"),
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.8/32"),
 	}, got.TrustedProxies)
 	assert.Equal(t, []config.Secret{"0123456789abcdef0123456789abcdef"}, got.SigningKeys)
 	assert.Empty(t, got.CORS.AllowedOrigins)
