@@ -59,9 +59,32 @@ func TestCaddyOfTheReadmeCarriesEveryTransportAtOnce(t *testing.T) {
 	}
 }
 
+// Caddy has no time-out for streams; they are cut when it goes away.
+func TestStreamsThatCaddyCutsResume(t *testing.T) {
+	up := spawnStandin(t)
+	_, at := spawnProxy(t, up, silent)
+	for protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			g := startCaddy(t, at.Listen)
+			cut := func() { require.NoError(t, g.process.cmd.Process.Kill()) }
+			checkResumesAfterCut(t, up, g, protocol, cut, func() *gateway { return startCaddy(t, at.Listen) })
+		})
+	}
+}
+
+func TestCaddyOfTheReadmePassesOnWhatPagesNeed(t *testing.T) {
+	up := spawnStandin(t)
+	_, at := spawnProxy(t, up, pageAllowed)
+	g := startCaddy(t, at.Listen)
+	t.Run("Realtime", func(t *testing.T) { checkRealtime(t, up, g) })
+	for protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) { checkAnswersPages(t, g, protocol) })
+	}
+}
+
 func TestCaddyTellsTheAddressAndTheHost(t *testing.T) {
 	up := spawnStandin(t)
-	_, at := spawnProxy(t, up, trusting(t), "PROXY_LIMITS_CONNECTIONS_PER_ADDRESS=2")
+	_, at := spawnProxy(t, up, trusting(t), "PROXY_CHAT_PAGE=true", "PROXY_LIMITS_CONNECTIONS_PER_ADDRESS=2")
 	g := startCaddy(t, at.Listen)
 	checkOrigins(t, g)
 	checkAddresses(t, g, "http://"+at.Listen)

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,7 @@ daemon off;
 master_process off;
 pid DIR/nginx.pid;
 error_log stderr notice;
-events { worker_connections 256; }
+events { worker_connections 64; }
 http {
 	client_body_temp_path DIR/body;
 	proxy_temp_path DIR/proxy;
@@ -78,7 +79,11 @@ func TestNginxOfTheReadmeCarriesEveryTransportAtOnce(t *testing.T) {
 	for name, changes := range map[string][]string{"buffering on": asItIs, "buffering off": unbuffered, "compressing": compressing} {
 		g := startNginx(t, at.Listen, changes)
 		for protocol := range protocols {
-			t.Run(name+"/"+protocol, func(t *testing.T) { checkCarries(t, up, g, protocol) })
+			t.Run(name+"/"+protocol, func(t *testing.T) {
+				checkCarries(t, up, g, protocol)
+				want := map[string]string{"compressing": "gzip"}[name]
+				assert.Equal(t, want, streamEncoding(t, g, protocol))
+			})
 		}
 	}
 }
@@ -118,42 +123,26 @@ func TestStreamsThatNginxCutsResume(t *testing.T) {
 	up := spawnStandin(t)
 	_, at := spawnProxy(t, up, silent)
 	g := startNginx(t, at.Listen, shortTimeout)
-	session := standin.NewFixture().Visitor
 	for protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			v := g.visitor(t, session, protocol, "127.0.0.1")
-			events, err := v.Events(ctx, proxytest.EventsOptions{})
-			require.NoError(t, err)
-			defer events.Close()
-			socket, err := v.Socket(ctx, "", 0)
-			require.NoError(t, err)
-			defer socket.Close()
-			_, err = socket.Until(ctx, "authenticated")
-			require.NoError(t, err)
-			seen := up.say(t, session, "before the cut")
-			m, err := events.Message()
-			require.NoError(t, err)
-			require.Equal(t, seen, m.ID)
-			_, err = socket.ChatMessage(ctx)
-			require.NoError(t, err)
-			_, err = events.Until("reconnect")
-			require.Error(t, err, "the stream is cut without a word")
-			_, err = socket.Until(ctx, "heartbeat")
-			require.Error(t, err, "so is the socket")
-			require.NoError(t, ctx.Err())
-
-			missed := []string{up.say(t, session, "during the cut"), up.say(t, session, "and once more")}
-			cursors := map[string]string{"SSE": events.LastID, "WebSocket": socket.Cursor, "polling": events.LastID}
-			checkResume(ctx, t, v, cursors, missed)
+			checkResumesAfterCut(t, up, g, protocol, func() {}, func() *gateway { return g })
 		})
+	}
+}
+
+func TestNginxOfTheReadmePassesOnWhatPagesNeed(t *testing.T) {
+	up := spawnStandin(t)
+	_, at := spawnProxy(t, up, pageAllowed)
+	g := startNginx(t, at.Listen, asItIs)
+	t.Run("Realtime", func(t *testing.T) { checkRealtime(t, up, g) })
+	for protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) { checkAnswersPages(t, g, protocol) })
 	}
 }
 
 func TestNginxTellsTheAddressAndTheHost(t *testing.T) {
 	up := spawnStandin(t)
-	_, at := spawnProxy(t, up, trusting(t), "PROXY_LIMITS_CONNECTIONS_PER_ADDRESS=2")
+	_, at := spawnProxy(t, up, trusting(t), "PROXY_CHAT_PAGE=true", "PROXY_LIMITS_CONNECTIONS_PER_ADDRESS=2")
 	g := startNginx(t, at.Listen, asItIs)
 	checkOrigins(t, g)
 	checkAddresses(t, g, "http://"+at.Listen)
@@ -161,13 +150,50 @@ func TestNginxTellsTheAddressAndTheHost(t *testing.T) {
 
 func TestNginxOfTheReadmeLogsNoToken(t *testing.T) {
 	up := spawnStandin(t)
-	process, at := spawnProxy(t, up)
-	g := startNginx(t, at.Listen, asItIs)
-	checkKeepsTokensOut(t, g, process, func() string {
-		access, err := os.ReadFile(filepath.Join(g.dir, "realtime-proxy.log"))
-		require.NoError(t, err)
-		errors, err := os.ReadFile(filepath.Join(g.dir, "realtime-proxy-error.log"))
-		require.NoError(t, err)
-		return string(access) + string(errors) + g.process.output()
+	t.Run("when the proxy is away", func(t *testing.T) {
+		process, at := spawnProxy(t, up)
+		g := startNginx(t, at.Listen, asItIs)
+		checkKeepsTokensOut(t, g, process, func() string { return nginxLogs(t, g) })
 	})
+	t.Run("when it has too few connections", func(t *testing.T) {
+		_, at := spawnProxy(t, up, "PROXY_LIMITS_CONNECTIONS_PER_SESSION=100", "PROXY_LIMITS_CONNECTIONS_PER_ADDRESS=100")
+		g := startNginx(t, at.Listen, asItIs)
+		v := g.visitor(t, standin.NewFixture().Visitor, "HTTP-2", "127.0.0.1")
+		overload(t, v)
+		written := func() bool { return strings.Contains(nginxLogs(t, g), `/temporary-chat-events" 500`) }
+		require.Eventually(t, written, 10*time.Second, 10*time.Millisecond)
+		assert.NotContains(t, nginxLogs(t, g), v.Token)
+		assert.NotContains(t, nginxLogs(t, g), "session_token")
+	})
+}
+
+// nginxLogs is all that nginx wrote anywhere.
+func nginxLogs(t *testing.T, g *gateway) string {
+	files, err := filepath.Glob(filepath.Join(g.dir, "*.log"))
+	require.NoError(t, err)
+	all := g.process.output()
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		all += string(text)
+	}
+	return all
+}
+
+// overload opens event streams until nginx has no connection left for one, which it logs as an alert.
+func overload(t *testing.T, v *proxytest.Visitor) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 64 {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.Base+"/temporary-chat-events?session_token="+v.Token, nil)
+		require.NoError(t, err)
+		resp, err := v.Client.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusInternalServerError {
+			return
+		}
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+	}
+	require.FailNow(t, "nginx had a connection for every stream")
 }
