@@ -3,10 +3,12 @@ package proxy_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
@@ -113,38 +115,122 @@ func TestCredentialsAreInNoLogNoMetricNoErrorAndNoHeader(t *testing.T) {
 // Whoever tries tokens learns only that they are no good.
 func TestWrongCredentialsAreAnsweredAlike(t *testing.T) {
 	w := newWorld(t, standin.Options{})
-	n := w.start(func(o *proxy.Options) { o.Limits.FailedTokensPerMinute = 1000 })
+	n := w.start(func(o *proxy.Options) { o.Limits.FailedTokensPerMinute, o.Session.TicketLife = 1000, time.Second })
 	a := &asker{t: t, ctx: w.ctx, base: n.base}
 	c := collectCredentials(w, a)
 	other := newWorld(t, standin.Options{})
 	foreign := collectCredentials(other, &asker{t: t, ctx: other.ctx, base: other.start(func(o *proxy.Options) {
 		o.SigningKeys = [][]byte{[]byte("another key of thirty-two bytes.")}
 	}).base})
-	shape := func(got answer) (int, http.Header, string) {
-		var body map[string]any
-		require.NoError(t, json.Unmarshal([]byte(got.body), &body), got.body)
-		delete(body, "request_id")
-		text, err := json.Marshal(body)
-		require.NoError(t, err)
-		for _, name := range []string{"Date", "X-Request-Id"} {
-			got.header.Del(name)
-		}
-		return got.status, got.header, string(text)
+	require.Eventually(t, func() bool {
+		return a.do("GET", "/temporary-chat-messages?ticket="+c.ticket, "").status == http.StatusUnauthorized
+	}, 20*time.Second, 100*time.Millisecond, "the ticket expires")
+	wrong := map[string]string{
+		"known before": unknownToken, "malformed": "no token at all!", "too long": strings.Repeat("a", 600),
+		"expired ticket": c.ticket, "forged ticket": c.forged, "ticket of other keys": foreign.ticket, "no ticket": "t1.",
 	}
-	for _, path := range []string{"/temporary-chat-messages", "/temporary-chat-events"} {
-		status, header, body := shape(a.do("GET", path+"?session_token="+unknownToken, ""))
-		require.Equal(t, http.StatusUnauthorized, status)
-		for name, query := range map[string]string{
-			"known before": "?session_token=" + unknownToken, "malformed": "?session_token=%00%ff", "too long": "?session_token=" + strings.Repeat("a", 600),
-			"forged ticket": "?ticket=" + c.forged, "ticket of other keys": "?ticket=" + foreign.ticket, "no ticket": "?ticket=t1.",
-			"token as a ticket": "?ticket=" + c.token, "ticket as a token": "?session_token=" + c.forged, "service key": "?session_token=" + w.serviceKey,
-		} {
-			t.Run(path+"/"+name, func(t *testing.T) {
-				gotStatus, gotHeader, gotBody := shape(a.do("GET", path+query, ""))
-				assert.Equal(t, status, gotStatus)
-				assert.Equal(t, header, gotHeader)
-				assert.Equal(t, body, gotBody)
-			})
+	for way, try := range waysIn {
+		t.Run(way, func(t *testing.T) {
+			a := &asker{t: t, ctx: w.ctx, base: n.base}
+			first := try(a, unknownToken)
+			answers := make(map[string]func() string, len(wrong))
+			for name, credential := range wrong {
+				answers[name] = try(a, credential)
+			}
+			want := first()
+			for name, answer := range answers {
+				assert.Equal(t, want, answer(), name)
+			}
+		})
+	}
+	for name, query := range map[string]string{
+		"no text": "?session_token=%00%ff", "token as a ticket": "?ticket=" + c.token, "service key": "?session_token=" + w.serviceKey,
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, waysIn["poll"](a, unknownToken)(), shape(t, a.do("GET", "/temporary-chat-messages"+query, "")))
+		})
+	}
+}
+
+// waysIn bring a credential to an endpoint; what they return waits for the answer.
+var waysIn = map[string]func(a *asker, credential string) func() string{
+	"poll":                     byQuery("/temporary-chat-messages?session_token="),
+	"poll, as ticket":          byQuery("/temporary-chat-messages?ticket="),
+	"events":                   byQuery("/temporary-chat-events?session_token="),
+	"events, as ticket":        byQuery("/functions/v1/temporary-chat-events?ticket="),
+	"events of an EventSource": byQuery("/temporary-chat-events?session_token=", "Accept", "text/event-stream"),
+	"poll, as bearer": func(a *asker, credential string) func() string {
+		return now(shape(a.t, a.do("GET", "/temporary-chat-messages", "", "Authorization", "Bearer "+credential)))
+	},
+	"handler":          byBody("/temporary-chat-handler", `,"message":"hello"`),
+	"ticket":           byBody("/temporary-chat-ticket", ""),
+	"validate-session": byBody("/temporary-chat-api/validate-session", ""),
+	"end-session":      byBody("/functions/v1/temporary-chat-api/end-session", ""),
+	"broadcast": func(a *asker, credential string) func() string {
+		const body = `{"messages":[{"topic":"a","event":"b","payload":{}}]}`
+		return now(shape(a.t, a.do("POST", "/realtime/v1/api/broadcast", body, "Apikey", credential)))
+	},
+	"websocket": func(a *asker, credential string) func() string {
+		return a.rest(a.dial("/temporary-chat-websocket", fmt.Sprintf(`{"type":"authenticate","sessionToken":%q}`, credential)))
+	},
+	"websocket by its address": func(a *asker, credential string) func() string {
+		return a.rest(a.dial("/temporary-chat-websocket?session_token="+url.QueryEscape(credential), `{"type":"typing"}`))
+	},
+	"realtime": func(a *asker, credential string) func() string {
+		const join = `{"topic":"realtime:a","event":"phx_join","ref":"1","payload":{"config":{}}}`
+		conn := a.dial("/realtime/v1/websocket?vsn=1.0.0&apikey="+url.QueryEscape(credential), join)
+		return func() string {
+			var text strings.Builder
+			for range 3 { // the reply, why, and the close
+				_, frame, err := conn.ReadMessage()
+				require.NoError(a.t, err)
+				text.Write(frame)
+			}
+			return text.String()
+		}
+	},
+}
+
+func now(text string) func() string { return func() string { return text } }
+
+func byQuery(path string, header ...string) func(a *asker, credential string) func() string {
+	return func(a *asker, credential string) func() string {
+		return now(shape(a.t, a.do("GET", path+url.QueryEscape(credential), "", header...)))
+	}
+}
+
+func byBody(path, more string) func(a *asker, credential string) func() string {
+	return func(a *asker, credential string) func() string {
+		return now(shape(a.t, a.do("POST", path, fmt.Sprintf(`{"session_token":%q%s}`, credential, more))))
+	}
+}
+
+// shape is an answer without what is each request's own.
+func shape(t *testing.T, got answer) string {
+	t.Helper()
+	require.GreaterOrEqual(t, got.status, 400)
+	var body map[string]any
+	require.NoError(t, json.Unmarshal([]byte(got.body), &body), got.body)
+	delete(body, "request_id")
+	header := got.header.Clone()
+	for _, name := range []string{"Date", "X-Request-Id"} {
+		header.Del(name)
+	}
+	text, err := json.Marshal([]any{got.status, header, body})
+	require.NoError(t, err)
+	return string(text)
+}
+
+// rest reads all frames of a socket and how it was closed.
+func (a *asker) rest(conn *websocket.Conn) func() string {
+	return func() string {
+		var text strings.Builder
+		for {
+			_, frame, err := conn.ReadMessage()
+			if err != nil {
+				return text.String() + err.Error()
+			}
+			text.Write(frame)
 		}
 	}
 }
