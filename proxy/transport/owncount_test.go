@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
+	"github.com/agentopia/realtime-proxy/proxy/transport"
 )
 
 // countedRig is a rig whose table counts so many messages for each session, and how often it was asked.
@@ -41,6 +42,11 @@ func TestVisitorIsToldTheirOwnCountOfMessages(t *testing.T) {
 		g, asked := countedRig(t, 7)
 		first := toldBy(g, rigToken, "")
 		assert.EqualValues(t, 7, first["current_messages"])
+		answer := g.functions.answer
+		g.functions.answer = func(ctx context.Context, c functionCall) (*transport.FunctionReply, error) {
+			assert.EqualValues(t, 8, toldBy(g, rigToken, "")["current_messages"], "the message that is being answered too")
+			return answer(ctx, c)
+		}
 		require.Equal(t, 200, do(g.rig, "POST", sendPath, message("a")).Code)
 		assert.EqualValues(t, 8, toldBy(g, rigToken, "")["current_messages"], "the message just sent too")
 		assert.EqualValues(t, 8, toldBy(g, rigToken, first["cursor"].(string))["current_messages"], "known, and so told those who come back too")
