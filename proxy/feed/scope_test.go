@@ -111,3 +111,20 @@ func TestLaterPagesOfABaselineAreJudgedAnew(t *testing.T) {
 		assert.Empty(t, s.texts(), "a row that was never the visitor's leaves no trace")
 	})
 }
+
+func TestLaterPagesOfAHistoryAreJudgedAnew(t *testing.T) {
+	d := newDatabase()
+	d.pageRows = 5
+	inBubble(t, d, func(t *testing.T, f *node) {
+		live(f)
+		synctest.Wait()
+		for i := range 10 {
+			d.commit(reply(i, fmt.Sprint(i), time.Now().Add(time.Duration(i-20)*time.Minute)))
+		}
+		s := join(t, f, "")
+		d.crowdAt(2)
+		events, err := f.History(t.Context(), s.att, 8)
+		require.NoError(t, err)
+		assert.Empty(t, events)
+	})
+}

@@ -27,7 +27,7 @@
  * @property {string} conversation_id
  * @property {string} [agent_name]
  * @property {number} [max_messages]
- * @property {number} [current_messages]
+ * @property {number} [current_messages] the visitor's own; absent where they have not been counted
  * @property {boolean} [resumed]
  */
 
