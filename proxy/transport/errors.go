@@ -13,7 +13,7 @@ import (
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
 
-// functionError is the body of an error on the paths of the functions that the proxy replaces.
+// functionError is the body of an error, as of the functions that the proxy replaces.
 type functionError struct {
 	Error      string `json:"error"`
 	Code       string `json:"code"`
@@ -21,7 +21,7 @@ type functionError struct {
 	RetryAfter int    `json:"retry_after,omitempty"` // seconds
 }
 
-// plainError is the body of an error everywhere else.
+// plainError is the body of an error below the paths of Realtime.
 type plainError struct {
 	Code       string `json:"code"`
 	Message    string `json:"message"`
@@ -43,11 +43,11 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	id := requestID(r.Context())
-	if isFunctionPath(r.URL.Path) {
-		s.answer(w, ref.Status, encode(functionError{ref.Message, ref.Code, id, seconds}))
+	if strings.HasPrefix(r.URL.Path, "/realtime/") {
+		s.answer(w, ref.Status, encode(plainError{ref.Code, ref.Message, id, seconds}))
 		return
 	}
-	s.answer(w, ref.Status, encode(plainError{ref.Code, ref.Message, id, seconds}))
+	s.answer(w, ref.Status, encode(functionError{ref.Message, ref.Code, id, seconds}))
 }
 
 // gone says that the request ended because the visitor went away.
@@ -100,10 +100,6 @@ func refuseRequest(status int, code, message string) *chat.Refusal {
 func refuseMethod(w http.ResponseWriter, allowed string) *chat.Refusal {
 	w.Header().Set("Allow", allowed)
 	return refuseRequest(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed")
-}
-
-func isFunctionPath(path string) bool {
-	return strings.HasPrefix(strings.TrimPrefix(path, "/functions/v1"), "/temporary-chat-")
 }
 
 // retrySeconds rounds up, so that nobody comes back too early.

@@ -49,10 +49,6 @@ func isShortest(u *url.URL) bool {
 	return strings.HasPrefix(p, "/") && (p == clean || clean != "/" && p == clean+"/")
 }
 
-// notFound answers with the functions' body on every path.
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
-	ref := refuseRequest(http.StatusNotFound, "not_found", "Not Found")
-	s.logRefusal(r.Context(), ref, r)
-	s.metrics.refused(ref.Status)
-	s.answer(w, ref.Status, encode(functionError{ref.Message, ref.Code, requestID(r.Context()), 0}))
+	s.refuse(w, r, refuseRequest(http.StatusNotFound, "not_found", "Not Found"))
 }
