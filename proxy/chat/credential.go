@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"context"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -48,6 +49,17 @@ type Credential struct {
 	Cursor string
 	// Address is where the visitor comes from, for limits.
 	Address netip.Addr
+	// Try (may be nil) is asked before a token is judged that proved nothing here before.
+	Try Try
+}
+
+// Try is one of the tries that an address has to prove something by a token that is not known. The one who has the token judged
+// begins and settles it.
+type Try interface {
+	// Begin waits for its place among the tries of the address. After an error, a *Refusal or ctx's, there is nothing to settle.
+	Begin(ctx context.Context) error
+	// Settle says once what came of it: whether the token proved nothing. It does not block.
+	Settle(failed bool)
 }
 
 // Neighbourhood is what counts as one address: an IPv4 address or an IPv6 /64, which one customer holds whole. All credentials

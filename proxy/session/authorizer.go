@@ -123,7 +123,7 @@ func (a *Authorizer) authorize(ctx context.Context, credential string, c chat.Cr
 		if !ok {
 			return nil, chat.RefuseInvalid(errTokenForm)
 		}
-		v, err := a.byToken(ctx, token, c.Neighbourhood())
+		v, err := a.byToken(ctx, token, c)
 		if err != nil {
 			return nil, err
 		}

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"time"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
@@ -25,7 +24,7 @@ func (a *Authorizer) byTicket(ctx context.Context, brought chat.Credential) (*ch
 	if late && (c.kind != ticketURL || brought.Cursor == "" || a.opts.VerifyCursor == nil || !now.Before(c.issued.Add(a.opts.resumeLife()))) {
 		return nil, "", chat.RefuseInvalid(errTicketExpired)
 	}
-	v, err := a.current(ctx, c.session, c.token, brought.Neighbourhood())
+	v, err := a.current(ctx, c.session, c.token, brought)
 	if err != nil {
 		return nil, "", err
 	}
@@ -37,7 +36,7 @@ func (a *Authorizer) byTicket(ctx context.Context, brought chat.Credential) (*ch
 
 // current returns the visitor of a session that was proved before: from a fresh reading, or after reading its rows. Where the
 // tables cannot be read, the token is proved again.
-func (a *Authorizer) current(ctx context.Context, id string, token chat.Token, from netip.Prefix) (*chat.Visitor, error) {
+func (a *Authorizer) current(ctx context.Context, id string, token chat.Token, brought chat.Credential) (*chat.Visitor, error) {
 	v, fresh, ending := a.recall(id)
 	switch {
 	case ending != nil:
@@ -54,7 +53,7 @@ func (a *Authorizer) current(ctx context.Context, id string, token chat.Token, f
 	case err != nil:
 		return nil, a.unavailable(err)
 	case !a.sufficient(id, &r):
-		return a.validate(ctx, token, from, true)
+		return a.validate(ctx, token, brought, true)
 	}
 	a.nameAgent(ctx, &r)
 	if v, ending = a.apply(id, r, token); ending != nil {

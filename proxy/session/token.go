@@ -52,7 +52,7 @@ func normalize(t chat.Token) (chat.Token, bool) {
 	return bare, bare.WellFormed()
 }
 
-func (a *Authorizer) byToken(ctx context.Context, token chat.Token, from netip.Prefix) (*chat.Visitor, error) {
+func (a *Authorizer) byToken(ctx context.Context, token chat.Token, brought chat.Credential) (*chat.Visitor, error) {
 	now := time.Now()
 	a.mu.Lock()
 	entry, ok := a.tokens.get(sha256.Sum256([]byte(token)))
@@ -61,19 +61,30 @@ func (a *Authorizer) byToken(ctx context.Context, token chat.Token, from netip.P
 	a.mu.Unlock()
 	switch {
 	case !ok || !open && !now.Before(entry.until):
-		return a.validate(ctx, token, from, entry.session != "")
+		return a.validate(ctx, token, brought, entry.session != "")
 	case entry.session == "":
 		return nil, chat.RefuseInvalid(errTokenUnknown)
 	}
-	return a.current(ctx, entry.session, token, from)
+	return a.current(ctx, entry.session, token, brought)
 }
 
 // validate has the token proved by the database, together with whoever asks for the same. The end of ctx ends the wait only. A token
-// that is known has proved a session before.
-func (a *Authorizer) validate(ctx context.Context, token chat.Token, from netip.Prefix, known bool) (*chat.Visitor, error) {
-	f, err := a.board(token, from, known)
-	if err != nil {
-		return nil, a.unavailable(err)
+// that is known has proved a session before, and is no try.
+func (a *Authorizer) validate(ctx context.Context, token chat.Token, brought chat.Credential, known bool) (*chat.Visitor, error) {
+	sum := tokenSum(sha256.Sum256([]byte(token)))
+	f := a.flying(sum)
+	if f == nil {
+		settle := func(bool) {}
+		if brought.Try != nil && !known {
+			if err := brought.Try.Begin(ctx); err != nil {
+				return nil, err
+			}
+			settle = brought.Try.Settle
+		}
+		var err error
+		if f, err = a.board(sum, token, brought.Neighbourhood(), known, settle); err != nil {
+			return nil, a.unavailable(err)
+		}
 	}
 	select {
 	case <-f.done:
@@ -83,16 +94,25 @@ func (a *Authorizer) validate(ctx context.Context, token chat.Token, from netip.
 	}
 }
 
-// board returns the flight of a token, a new one if the limits allow it.
-func (a *Authorizer) board(token chat.Token, from netip.Prefix, known bool) (*flight, error) {
-	sum := tokenSum(sha256.Sum256([]byte(token)))
+// flying returns the flight of a token that is being validated, or nil.
+func (a *Authorizer) flying(sum tokenSum) *flight {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.flights[sum]
+}
+
+// board returns the flight of a token, a new one if the limits allow it. settle is called once, with whether the token proved nothing: a
+// new flight does so at its end, whoever still waits for it, as the database was asked all the same.
+func (a *Authorizer) board(sum tokenSum, token chat.Token, from netip.Prefix, known bool, settle func(failed bool)) (*flight, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if f, ok := a.flights[sum]; ok {
+		settle(false)
 		return f, nil
 	}
 	one, err := a.turns.join(from, known)
 	if err != nil {
+		settle(false)
 		return nil, err
 	}
 	f := &flight{done: make(chan struct{})}
@@ -101,9 +121,11 @@ func (a *Authorizer) board(token chat.Token, from netip.Prefix, known bool) (*fl
 		a.mu.Lock()
 		delete(a.flights, sum)
 		a.mu.Unlock()
+		settle(errors.Is(f.err, errTokenUnknown))
 		close(f.done)
 	})
 	if !started {
+		settle(false)
 		return nil, errStopped
 	}
 	a.flights[sum] = f

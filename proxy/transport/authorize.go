@@ -32,16 +32,18 @@ func (s *Server) callerOf(r *http.Request) caller {
 }
 
 // authorize turns what a caller brought into a session, if the caller has not failed too often and the session's link may be used
-// from there. Its errors are *chat.Refusal, or the context's.
+// from there. What is known to be good is never refused for what others of the same address try. Its errors are *chat.Refusal, or the
+// context's.
 func (s *Server) authorize(ctx context.Context, from caller, c chat.Credential) (*chat.Grant, error) {
-	if ref := s.limits.mayTry(from.addr); ref != nil {
-		return nil, ref
-	}
-	c.Address = from.addr
+	try := s.tries.of(from.addr)
+	c.Address, c.Try = from.addr, try
 	g, err := s.opts.Authorizer.Authorize(ctx, c)
 	if err != nil {
-		if ref, ok := errors.AsType[*chat.Refusal](err); ok && ref.Status == http.StatusUnauthorized {
-			s.limits.noteFailure(from.addr)
+		ref, ok := errors.AsType[*chat.Refusal](err)
+		if ok && ref.Status == http.StatusUnauthorized && !try.begun {
+			if over := s.tries.fail(from.addr); over != nil {
+				return nil, over
+			}
 		}
 		return nil, err
 	}

@@ -29,10 +29,19 @@ func (p Place) Evictable(evict func())            { p.l.evictable(evict) }
 func (p Place) Bind(session string) *chat.Refusal { return p.l.bind(session) }
 func (p Place) Release()                          { p.l.release() }
 
-func (l Limits) Failed(addr netip.Addr)               { l.l.noteFailure(addr) }
-func (l Limits) MayTry(addr netip.Addr) *chat.Refusal { return l.l.mayTry(addr) }
+// Remembered is how many entries all maps have.
+func (l Limits) Remembered() int { return len(l.l.addresses) + len(l.l.sessions) + l.l.nobodies.Len() }
 
-// Remembered is how many addresses have failures, and how many entries all maps have.
-func (l Limits) Remembered() (failed, entries int) {
-	return len(l.l.failed), len(l.l.failed) + l.l.tallies.Len() + len(l.l.addresses) + len(l.l.sessions) + l.l.nobodies.Len()
+// Tries gives tests the tries of addresses.
+type Tries struct{ t *tries }
+
+func NewTries(perMinute int) Tries {
+	o := Options{FailedTokensPerMinute: perMinute, Rand: func() float64 { return 0 }}
+	return Tries{newTries(&o, prometheus.NewCounter(prometheus.CounterOpts{Name: "tries"}))}
+}
+
+func (t Tries) Of(addr netip.Addr) chat.Try        { return t.t.of(addr) }
+func (t Tries) Fail(addr netip.Addr) *chat.Refusal { return t.t.fail(addr) }
+func (t Tries) Remembered() (failed, crowds int) {
+	return len(t.t.failed) + t.t.tallies.Len(), len(t.t.crowds)
 }

@@ -28,11 +28,14 @@ var (
 // failure is a refusal with what else the body of its answer holds.
 type failure struct {
 	*chat.Refusal
-	fields map[string]any
+	fields  map[string]any
+	unasked bool // a limit kept the function from being asked
 }
 
 // fail makes a failure of an error that is, or wraps, a refusal or tells nothing.
 func fail(err error) *failure { return &failure{Refusal: asRefusal(err)} }
+
+func unasked(err error) *failure { return &failure{Refusal: asRefusal(err), unasked: true} }
 
 // refuseWith answers with a failure. The causes and codes are those of refuse.
 func (s *Server) refuseWith(w http.ResponseWriter, r *http.Request, f *failure) {
@@ -103,7 +106,7 @@ func (s *Server) functionFailure(reply *FunctionReply) *failure {
 		ref := &chat.Refusal{
 			Status: reply.Status, Code: code, Message: given, RetryAfter: s.functionWait(reply, code, body), Disconnect: chat.BadMessage,
 		}
-		return &failure{ref, contractFields(body)}
+		return &failure{Refusal: ref, fields: contractFields(body)}
 	case reply.Status == http.StatusTooManyRequests:
 		wait := max(retryAfter(reply.Header), functionRetry)
 		return &failure{Refusal: chat.RefuseLimit("too_many_requests", "Too many requests", wait)}
@@ -148,9 +151,9 @@ func agentFailure(body fields, given string) *failure {
 	if apology, _ := body.text("message"); given == agentFailedText && apology != "" && len(apology) <= maxApology {
 		out["message"] = apology
 	}
-	return &failure{&chat.Refusal{
+	return &failure{fields: out, Refusal: &chat.Refusal{
 		Status: http.StatusInternalServerError, Code: codeAgentFailed, Message: given, Disconnect: chat.Unavailable,
-	}, out}
+	}}
 }
 
 // functionWait is how long a visitor waits after a refusal: nothing where waiting does not help.

@@ -70,9 +70,6 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, path string, ca
 		return nil, fail(refuseMethod(w, "GET, POST, OPTIONS"))
 	}
 	c := &apiCall{path: path, method: r.Method, from: s.callerOf(r)}
-	if ref := s.limits.mayTry(c.from.addr); ref != nil && !call.open {
-		return nil, fail(ref)
-	}
 	if !s.calls.take(chat.Neighbourhood(c.from.addr), 1, s.opts.CallsPerSecond, time.Now()) {
 		return nil, fail(s.limits.refuse(limitCalls, "too_many_calls", "Too many calls", time.Second))
 	}
@@ -92,7 +89,7 @@ func (s *Server) callAPI(ctx context.Context, c *apiCall, fields map[string]any,
 	case s.sends.forwards <- struct{}{}:
 		defer func() { <-s.sends.forwards }()
 	default:
-		return nil, fail(chat.RefuseUnavailable(functionRetry, errTooManyForwards))
+		return nil, unasked(chat.RefuseUnavailable(functionRetry, errTooManyForwards))
 	}
 	var body []byte
 	if fields != nil {
@@ -109,11 +106,31 @@ func (s *Server) callAPI(ctx context.Context, c *apiCall, fields map[string]any,
 	if isSuccess(reply.Status) && len(reply.Body) <= maxForwardBytes && json.Valid(reply.Body) {
 		return reply, nil
 	}
-	f := s.functionFailure(reply)
-	if f.Status == http.StatusUnauthorized || f.Code == codeInvalidLink {
-		s.limits.noteFailure(c.from.addr)
+	return nil, s.functionFailure(reply)
+}
+
+// apart makes a call that goes on when the caller goes away. spawn starts it.
+func apart(
+	ctx context.Context, spawn func(func(context.Context)) bool, call func(context.Context) (*FunctionReply, *failure),
+) (*FunctionReply, *failure) {
+	type result struct {
+		reply *FunctionReply
+		f     *failure
 	}
-	return nil, f
+	results := make(chan result, 1)
+	started := spawn(func(ctx context.Context) {
+		reply, f := call(ctx)
+		results <- result{reply, f}
+	})
+	if !started {
+		return nil, fail(errStopped)
+	}
+	select {
+	case got := <-results:
+		return got.reply, got.f
+	case <-ctx.Done():
+		return nil, fail(context.Cause(ctx))
+	}
 }
 
 // lineOf reads a single line of text; what is absent or null is "". most counts characters.
@@ -219,5 +236,5 @@ func sessionNotValid(f *failure) *failure {
 	default:
 		return f
 	}
-	return &failure{f.Refusal, fields}
+	return &failure{Refusal: f.Refusal, fields: fields}
 }

@@ -58,24 +58,7 @@ func (s *Server) forwardEnd(w http.ResponseWriter, r *http.Request, c *apiCall) 
 	if ref != nil {
 		return nil, fail(ref)
 	}
-	type result struct {
-		reply *FunctionReply
-		f     *failure
-	}
-	results := make(chan result, 1)
-	started := s.spawnSend(func(ctx context.Context) {
-		reply, f := s.end(ctx, c, g, end)
-		results <- result{reply, f}
-	})
-	if !started {
-		return nil, fail(errStopped)
-	}
-	select {
-	case got := <-results:
-		return got.reply, got.f
-	case <-r.Context().Done():
-		return nil, fail(context.Cause(r.Context()))
-	}
+	return apart(r.Context(), s.spawnSend, func(ctx context.Context) (*FunctionReply, *failure) { return s.end(ctx, c, g, end) })
 }
 
 // sessionNotFound says in the function's words that there is no session to end.
@@ -84,7 +67,7 @@ func sessionNotFound(f *failure) *failure {
 	case http.StatusUnauthorized, http.StatusGone:
 		ref := refuseRequest(http.StatusNotFound, "session_not_found", "Session not found or already ended")
 		ref.Cause = f.Cause
-		return &failure{ref, map[string]any{"ended": false}}
+		return &failure{Refusal: ref, fields: map[string]any{"ended": false}}
 	}
 	return f
 }

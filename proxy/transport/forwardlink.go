@@ -1,12 +1,9 @@
 package transport
 
 import (
-	"container/list"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"net/http"
-	"sync"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
@@ -14,8 +11,6 @@ import (
 const (
 	maxParticipant     = 255 // characters of an identifier
 	maxParticipantName = 100 // characters, as the table has it
-	// maxKnownLinks bounds the link tokens whose links are remembered.
-	maxKnownLinks = 10_000
 )
 
 // Links reads from where a link may be used; its errors are *chat.Refusal, or the context's.
@@ -37,7 +32,9 @@ func (s *Server) forwardValidate(w http.ResponseWriter, r *http.Request, c *apiC
 	case token == "":
 		return nil, fail(refuseRequest(http.StatusBadRequest, "missing_parameters", "Missing token parameter"))
 	case !token.WellFormed():
-		s.limits.noteFailure(c.from.addr)
+		if over := s.tries.fail(c.from.addr); over != nil {
+			return nil, fail(over)
+		}
 		return nil, unsuccessful(refuseRequest(http.StatusNotFound, codeInvalidLink, "Invalid or expired chat link"))
 	}
 	reply, id, f := s.validateLink(r.Context(), c, token)
@@ -51,13 +48,13 @@ func (s *Server) forwardValidate(w http.ResponseWriter, r *http.Request, c *apiC
 }
 
 func unsuccessful(ref *chat.Refusal) *failure {
-	return &failure{ref, map[string]any{"success": false}}
+	return &failure{Refusal: ref, fields: map[string]any{"success": false}}
 }
 
 // validateLink asks the function about a link and remembers which link it is.
 func (s *Server) validateLink(ctx context.Context, c *apiCall, token chat.Token) (reply *FunctionReply, id string, f *failure) {
 	ask := apiCall{path: "validate", method: http.MethodPost, from: c.from}
-	reply, f = s.callAPI(ctx, &ask, map[string]any{"token": token.Reveal()}, forwardTimeout)
+	reply, f = s.linkCall(ctx, &ask, token, map[string]any{"token": token.Reveal()})
 	if f != nil {
 		return nil, "", f
 	}
@@ -106,7 +103,7 @@ func (s *Server) forwardCreate(w http.ResponseWriter, r *http.Request, c *apiCal
 	if err != nil {
 		return nil, notCreated(asRefusal(err))
 	}
-	reply, f := s.callAPI(r.Context(), c, body, forwardTimeout)
+	reply, f := s.linkCall(r.Context(), c, token, body)
 	if f != nil || known {
 		return reply, f
 	}
@@ -116,7 +113,9 @@ func (s *Server) forwardCreate(w http.ResponseWriter, r *http.Request, c *apiCal
 	return reply, nil
 }
 
-func notCreated(ref *chat.Refusal) *failure { return &failure{ref, map[string]any{"valid": false}} }
+func notCreated(ref *chat.Refusal) *failure {
+	return &failure{Refusal: ref, fields: map[string]any{"valid": false}}
+}
 
 // readCreate checks the body and writes it anew.
 func (s *Server) readCreate(w http.ResponseWriter, r *http.Request, c *apiCall) (chat.Token, map[string]any, *failure) {
@@ -131,7 +130,9 @@ func (s *Server) readCreate(w http.ResponseWriter, r *http.Request, c *apiCall) 
 	case token == "":
 		return "", nil, fail(refuseRequest(http.StatusBadRequest, "missing_parameters", "Missing link_token parameter"))
 	case !token.WellFormed():
-		s.limits.noteFailure(c.from.addr)
+		if over := s.tries.fail(c.from.addr); over != nil {
+			return "", nil, fail(over)
+		}
 		return "", nil, notCreated(refuseRequest(http.StatusBadRequest, codeInvalidLink, "Invalid chat link"))
 	}
 	body := map[string]any{"link_token": token.Reveal()}
@@ -163,8 +164,13 @@ func (s *Server) mayCreate(ctx context.Context, c *apiCall, token chat.Token) (k
 	id := s.links.get(token)
 	if id == "" {
 		var f *failure
-		if _, id, f = s.validateLink(ctx, c, token); f != nil && f.Code == codeInvalidLink {
+		_, id, f = s.validateLink(ctx, c, token)
+		switch {
+		case f == nil:
+		case f.Code == codeInvalidLink:
 			return false, refuseRequest(http.StatusBadRequest, codeInvalidLink, "Invalid chat link")
+		case f.unasked:
+			return false, f.Refusal
 		}
 	}
 	if id == "" {
@@ -210,46 +216,4 @@ func sessionTokenOf(body []byte) chat.Token {
 	}
 	_ = json.Unmarshal(body, &answer) // an answer of another form names no session
 	return chat.Token(either(answer.Data.Session.Token, either(answer.Session.Token, answer.Token)))
-}
-
-// knownLinks remembers which link a link token belongs to; the least recently used is forgotten first.
-type knownLinks struct {
-	mu      sync.Mutex
-	recent  list.List // of knownLink
-	entries map[[sha256.Size]byte]*list.Element
-}
-
-type knownLink struct {
-	token [sha256.Size]byte
-	id    string
-}
-
-func newKnownLinks() *knownLinks {
-	return &knownLinks{entries: make(map[[sha256.Size]byte]*list.Element)}
-}
-
-func (k *knownLinks) get(token chat.Token) string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	e, ok := k.entries[sha256.Sum256([]byte(token))]
-	if !ok {
-		return ""
-	}
-	k.recent.MoveToFront(e)
-	return e.Value.(knownLink).id
-}
-
-func (k *knownLinks) put(token chat.Token, id string) {
-	sum := sha256.Sum256([]byte(token))
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if e, ok := k.entries[sum]; ok {
-		e.Value = knownLink{sum, id}
-		k.recent.MoveToFront(e)
-		return
-	}
-	k.entries[sum] = k.recent.PushFront(knownLink{sum, id})
-	if k.recent.Len() > maxKnownLinks {
-		delete(k.entries, k.recent.Remove(k.recent.Back()).(knownLink).token)
-	}
 }

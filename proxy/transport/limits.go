@@ -13,10 +13,6 @@ import (
 )
 
 const (
-	// maxTallies bounds the addresses whose failures are remembered.
-	maxTallies = 10_000
-	// tallyPeriod is what failures are counted over.
-	tallyPeriod = time.Minute
 	// crowdedRetry is when a place among the connections is worth another try.
 	crowdedRetry = 10 * time.Second
 	// rushedRetry is when a new connection is worth another try where too many came at once; up to as much again is added at random.
@@ -25,9 +21,9 @@ const (
 	nobodyAfter = time.Second
 )
 
-// limits counts connections and failed credentials. Its maps hold only what is open or recent, so the limits bound them.
+// limits counts connections. Its maps hold only what is open, so the limits bound them.
 type limits struct {
-	perSession, perAddress, total, failures, perSecond int
+	perSession, perAddress, total, perSecond int
 
 	reached *prometheus.CounterVec // by limit
 	rand    func() float64
@@ -36,27 +32,17 @@ type limits struct {
 	open      int
 	addresses map[netip.Prefix]int
 	sessions  map[string]int
-	tallies   *list.List // of tally, the oldest failure first
-	failed    map[netip.Prefix]*list.Element
 	nobodies  *list.List // of *lease: open, unproved and with a way to end them, the oldest first
 	fresh     bucket
-}
-
-type tally struct {
-	address netip.Prefix
-	count   int
-	ends    time.Time
 }
 
 func newLimits(o Options, reached *prometheus.CounterVec) *limits {
 	return &limits{
 		perSession: o.ConnectionsPerSession, perAddress: o.ConnectionsPerAddress, total: o.Connections,
-		failures: o.FailedTokensPerMinute, perSecond: o.NewConnectionsPerSecond,
-		reached: reached, rand: o.Rand,
+		perSecond: o.NewConnectionsPerSecond,
+		reached:   reached, rand: o.Rand,
 		addresses: make(map[netip.Prefix]int),
 		sessions:  make(map[string]int),
-		tallies:   list.New(),
-		failed:    make(map[netip.Prefix]*list.Element),
 		nobodies:  list.New(),
 	}
 }
@@ -181,41 +167,5 @@ func (l *lease) releaseLocked() {
 func decrement[K comparable](m map[K]int, k K) {
 	if m[k]--; m[k] <= 0 {
 		delete(m, k)
-	}
-}
-
-// mayTry refuses an address that brought too many invalid credentials in the last minute.
-func (l *limits) mayTry(addr netip.Addr) *chat.Refusal {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e, known := l.failed[chat.Neighbourhood(addr)]
-	if !known {
-		return nil
-	}
-	t, now := e.Value.(tally), time.Now()
-	if t.count < l.failures || now.After(t.ends) {
-		return nil
-	}
-	return l.refuse(limitFailures, "too_many_attempts", "Too many failed attempts", t.ends.Sub(now))
-}
-
-// noteFailure counts an invalid credential. Where too many addresses have some, the one whose last is longest ago is forgotten.
-func (l *limits) noteFailure(addr netip.Addr) {
-	p, now := chat.Neighbourhood(addr), time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t := tally{address: p, ends: now.Add(tallyPeriod)}
-	e, known := l.failed[p]
-	if !known {
-		e = l.tallies.PushBack(t)
-		l.failed[p] = e
-	} else if old := e.Value.(tally); !now.After(old.ends) {
-		t = old
-	}
-	t.count++
-	e.Value = t
-	l.tallies.MoveToBack(e)
-	if l.tallies.Len() > maxTallies {
-		delete(l.failed, l.tallies.Remove(l.tallies.Front()).(tally).address)
 	}
 }

@@ -82,7 +82,11 @@ func TestFailedTokensAreLimitedPerAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		g := newRig(t, func(o *transport.Options) { o.FailedTokensPerMinute = 3 })
-		g.authorizer.authorize = func(context.Context, chat.Credential) (*chat.Grant, error) {
+		g.authorizer.authorize = func(ctx context.Context, c chat.Credential) (*chat.Grant, error) {
+			if err := c.Try.Begin(ctx); err != nil {
+				return nil, err
+			}
+			defer c.Try.Settle(true)
 			asked++
 			return nil, chat.RefuseInvalid(nil)
 		}

@@ -93,8 +93,8 @@ func (s *Server) reserve(ctx context.Context, v *chat.Visitor) (*admission, *fai
 	if current := one.stored + one.running; current >= v.MaxMessages {
 		s.metrics.limits.WithLabelValues(limitTotal).Inc()
 		return nil, &failure{
-			chat.RefuseLimit(codeMessageLimit, "Message limit reached for this session", 0),
-			map[string]any{"max_messages": v.MaxMessages, "current_messages": current},
+			Refusal: chat.RefuseLimit(codeMessageLimit, "Message limit reached for this session", 0),
+			fields:  map[string]any{"max_messages": v.MaxMessages, "current_messages": current},
 		}
 	}
 	one.running++

@@ -226,7 +226,7 @@ func (s *Server) pace(v *chat.Visitor) *failure {
 		return nil
 	}
 	s.metrics.limits.WithLabelValues(limitMessages).Inc()
-	return &failure{chat.RefuseLimit(codeRateLimit, "Rate limit exceeded", wait), map[string]any{
+	return &failure{Refusal: chat.RefuseLimit(codeRateLimit, "Rate limit exceeded", wait), fields: map[string]any{
 		"current_count": current, "limit_per_minute": limit, "reset_time": isoTime(s.opts.Now().Add(wait)),
 	}}
 }

@@ -21,6 +21,7 @@ type Server struct {
 	metrics   *metrics
 	origins   origins
 	limits    *limits
+	tries     *tries
 	gates     *gates
 	links     *knownLinks
 	quotas    *quotas
@@ -67,6 +68,7 @@ func New(o Options) (*Server, error) {
 		changed:   make(chan struct{}, 1),
 	}
 	s.limits = newLimits(o, s.metrics.limits)
+	s.tries = newTries(&o, s.metrics.limits.WithLabelValues(limitFailures))
 	s.sse, s.socket = s.metrics.of(transportSSE), s.metrics.of(transportWebSocket)
 	s.front = newFrontShared(s.metrics.of(transportRealtime), &o)
 	s.base, s.stop = context.WithCancelCause(context.Background())
