@@ -36,10 +36,11 @@ type Authorizer struct {
 	wake     chan struct{}
 	suspects chan struct{}
 	missed   chan struct{} // likewise: all sessions want to be read now
-	unproved chan struct{} // likewise: sessions want to be confirmed by their tokens
+	doubted  chan struct{} // likewise: sessions want to be confirmed by their tokens
 
 	mu        sync.Mutex
-	tokens    *lru[tokenSum, tokenEntry]
+	proved    *lru[tokenSum, tokenEntry] // tokens that proved a session
+	unproved  *lru[tokenSum, time.Time]  // tokens that did not, and until when nobody asks: apart, as anybody can bring any number
 	flights   map[tokenSum]*flight
 	tracked   map[string]*record       // with open streams, by session id
 	known     *lru[string, *record]    // without
@@ -71,8 +72,9 @@ func New(opts Options) (*Authorizer, error) {
 		wake:      make(chan struct{}, 1),
 		suspects:  make(chan struct{}, 1),
 		missed:    make(chan struct{}, 1),
-		unproved:  make(chan struct{}, 1),
-		tokens:    newLRU[tokenSum, tokenEntry](opts.CacheSize),
+		doubted:   make(chan struct{}, 1),
+		proved:    newLRU[tokenSum, tokenEntry](opts.CacheSize),
+		unproved:  newLRU[tokenSum, time.Time](opts.CacheSize),
 		flights:   make(map[tokenSum]*flight),
 		tracked:   make(map[string]*record),
 		known:     newLRU[string, *record](opts.CacheSize),

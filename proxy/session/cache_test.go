@@ -45,6 +45,23 @@ func TestCachesHoldAsManyAsTold(t *testing.T) {
 			assert.Equal(t, []int{validations, sessionReads}, []int{again, readAgain})
 		}, sized(3))
 	})
+	t.Run("tokens that prove nothing push out their like alone", func(t *testing.T) {
+		inBubble(t, 1, func(t *testing.T, f *fixture) {
+			defer f.track(1)()
+			for n := range 4 {
+				_, err := f.Authorize(t.Context(), chat.Credential{Token: wrong(n)})
+				requireRefusal(t, err, 401)
+			}
+			before, _, _ := f.store.counts()
+			f.grant(1)
+			for n := 3; n >= 0; n-- {
+				_, err := f.Authorize(t.Context(), chat.Credential{Token: wrong(n)})
+				requireRefusal(t, err, 401)
+			}
+			after, _, _ := f.store.counts()
+			assert.Equal(t, before+1, after, "the first of the wrong ones is asked about again")
+		}, sized(3))
+	})
 	t.Run("the third of two is not, for tickets", func(t *testing.T) {
 		inBubble(t, 3, func(t *testing.T, f *fixture) {
 			tickets := []chat.Token{f.grant(1).Ticket, f.grant(2).Ticket, f.grant(3).Ticket}

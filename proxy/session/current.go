@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -53,7 +54,7 @@ func (a *Authorizer) current(ctx context.Context, id string, token chat.Token, b
 	case err != nil:
 		return nil, a.unavailable(err)
 	case !a.sufficient(id, &r):
-		return a.validate(ctx, token, brought, true)
+		return a.validate(ctx, sha256.Sum256([]byte(token)), token, brought, true)
 	}
 	a.nameAgent(ctx, &r)
 	if v, ending = a.apply(id, r, token); ending != nil {

@@ -56,15 +56,36 @@ func CacheKeys(capacity, n int) []int {
 	return kept
 }
 
-// StandingsAfter asks for a turn from n addresses, one after the other, and tells how many are remembered and which of them the longest.
-func StandingsAfter(n int, address func(int) netip.Addr) (kept int, oldest netip.Addr) {
+// Turns gives tests the turns of tokens.
+type Turns struct{ t *turns }
+
+func NewTurns() (t Turns, end func()) {
 	work := newTasks()
-	defer work.close()
-	t := newTurns(Options{AuthorizePerSecond: 1, Concurrency: 1}, work)
-	for i := range n {
-		_, _ = t.join(chat.Neighbourhood(address(i)), false) // refused when the queue is full
-	}
-	return len(t.standings.entries), t.standings.order.Back().Value.(lruEntry[netip.Prefix, standing]).key.Addr()
+	return Turns{newTurns(Options{AuthorizePerSecond: 1, Concurrency: 1}, work)}, work.close
+}
+
+// Ask asks for a turn, which is refused when the queue is full.
+func (t Turns) Ask(from netip.Addr) { _, _ = t.t.join(chat.Neighbourhood(from), false) }
+
+// Prove has a token of an address prove a session.
+func (t Turns) Prove(from netip.Addr) {
+	t.t.mu.Lock()
+	defer t.t.mu.Unlock()
+	t.t.trustLocked(&turn{from: chat.Neighbourhood(from)})
+}
+
+// Trusts reports whether a token of an address waits no longer than others.
+func (t Turns) Trusts(from netip.Addr) bool {
+	t.t.mu.Lock()
+	defer t.t.mu.Unlock()
+	return t.t.penaltyLocked(chat.Neighbourhood(from), time.Now()) == 0
+}
+
+// Remembered is how many addresses are blamed and trusted, and which of them for the longest.
+func (t Turns) Remembered() (blamed, trusted int, oldest [2]netip.Addr) {
+	oldest[0] = t.t.blamed.order.Back().Value.(lruEntry[netip.Prefix, blame]).key.Addr()
+	oldest[1] = t.t.trusted.order.Back().Value.(lruEntry[netip.Prefix, time.Time]).key.Addr()
+	return len(t.t.blamed.entries), len(t.t.trusted.entries), oldest
 }
 
 // JoinFullLine fills the line of those who wait and returns what asks for one more turn.

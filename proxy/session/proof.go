@@ -36,7 +36,7 @@ func (a *Authorizer) wantProof(ids []string, rowless bool) {
 			rec.unproved, rec.rowless = true, rowless
 		}
 	}
-	signal(a.unproved)
+	signal(a.doubted)
 }
 
 // proofLoop confirms sessions by their tokens, beside the rechecks: however slow the validation function is, what rows tell is seen in time.
@@ -47,7 +47,7 @@ func (a *Authorizer) proofLoop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-a.unproved:
+		case <-a.doubted:
 		}
 		due := a.dueProofs()
 		if len(due) == 0 {

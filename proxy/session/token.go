@@ -25,7 +25,7 @@ var (
 	errTokenUnknown = errors.New("the token proves no session")
 )
 
-// tokenEntry is what a token proved: a session, or nothing when the id is empty.
+// tokenEntry is what a token proved.
 type tokenEntry struct {
 	session string
 	until   time.Time
@@ -53,25 +53,25 @@ func normalize(t chat.Token) (chat.Token, bool) {
 }
 
 func (a *Authorizer) byToken(ctx context.Context, token chat.Token, brought chat.Credential) (*chat.Visitor, error) {
-	now := time.Now()
+	now, sum := time.Now(), tokenSum(sha256.Sum256([]byte(token)))
 	a.mu.Lock()
-	entry, ok := a.tokens.get(sha256.Sum256([]byte(token)))
+	entry, known := a.proved.get(sum)
 	// What a token proved stands as long as a stream is open: the session is read again and again.
-	open := ok && entry.session != "" && a.tracked[entry.session] != nil
+	stands := known && (now.Before(entry.until) || a.tracked[entry.session] != nil)
+	refused, _ := a.unproved.get(sum)
 	a.mu.Unlock()
 	switch {
-	case !ok || !open && !now.Before(entry.until):
-		return a.validate(ctx, token, brought, entry.session != "")
-	case entry.session == "":
+	case stands:
+		return a.current(ctx, entry.session, token, brought)
+	case now.Before(refused):
 		return nil, chat.RefuseInvalid(errTokenUnknown)
 	}
-	return a.current(ctx, entry.session, token, brought)
+	return a.validate(ctx, sum, token, brought, known)
 }
 
 // validate has the token proved by the database, together with whoever asks for the same. The end of ctx ends the wait only. A token
 // that is known has proved a session before, and is no try.
-func (a *Authorizer) validate(ctx context.Context, token chat.Token, brought chat.Credential, known bool) (*chat.Visitor, error) {
-	sum := tokenSum(sha256.Sum256([]byte(token)))
+func (a *Authorizer) validate(ctx context.Context, sum tokenSum, token chat.Token, brought chat.Credential, known bool) (*chat.Visitor, error) {
 	f := a.flying(sum)
 	if f == nil {
 		settle := func(bool) {}
@@ -139,11 +139,11 @@ func (a *Authorizer) prove(ctx context.Context, sum tokenSum, token chat.Token, 
 		return nil, a.unavailable(err)
 	}
 	if !answer.Valid {
-		a.remember(sum, "", a.opts.CacheNegative)
+		a.forget(sum)
 		return nil, chat.RefuseInvalid(errTokenUnknown)
 	}
 	if _, _, ending := a.recall(answer.SessionID); ending != nil {
-		a.remember(sum, answer.SessionID, a.opts.CachePositive)
+		a.remember(sum, answer.SessionID)
 		return nil, chat.RefuseEnded(ending)
 	}
 	r, err := a.load(ctx, answer.SessionID)
@@ -156,10 +156,10 @@ func (a *Authorizer) prove(ctx context.Context, sum tokenSum, token chat.Token, 
 	a.nameAgent(ctx, &r)
 	v, ending := a.apply(answer.SessionID, r, token)
 	if r.sessionRead && r.session == nil {
-		a.remember(sum, "", a.opts.CacheNegative)
+		a.forget(sum)
 		return nil, chat.RefuseInvalid(fmt.Errorf("%w: its session has no row", errTokenUnknown))
 	}
-	a.remember(sum, answer.SessionID, a.opts.CachePositive)
+	a.remember(sum, answer.SessionID)
 	if ending != nil {
 		return nil, chat.RefuseEnded(ending)
 	}
@@ -183,8 +183,18 @@ func (a *Authorizer) ask(ctx context.Context, token chat.Token, one *turn) (answ
 	return answer, at, err
 }
 
-func (a *Authorizer) remember(sum tokenSum, session string, life time.Duration) {
+// remember notes what a token proved.
+func (a *Authorizer) remember(sum tokenSum, session string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.tokens.put(sum, tokenEntry{session: session, until: time.Now().Add(life)})
+	a.unproved.remove(sum)
+	a.proved.put(sum, tokenEntry{session: session, until: time.Now().Add(a.opts.CachePositive)})
+}
+
+// forget notes that a token proves nothing.
+func (a *Authorizer) forget(sum tokenSum) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.proved.remove(sum)
+	a.unproved.put(sum, time.Now().Add(a.opts.CacheNegative))
 }

@@ -17,7 +17,8 @@ const (
 	// a session.
 	blamePeriod  = time.Minute
 	creditPeriod = time.Hour
-	// maxStandings bounds the addresses that are remembered; the one that has been quiet the longest is forgotten first.
+	// maxStandings bounds the addresses that are blamed, and those that are trusted: a crowd of the one must not push out the other. The
+	// one that has been quiet the longest is forgotten first.
 	maxStandings = 10_000
 
 	// What sets a token back in the order of those who wait. A few unproved tokens put an address behind all who have none.
@@ -29,22 +30,10 @@ const (
 
 var errTooMany = errors.New("too many unknown tokens")
 
-// standing is what is known of an address: tokens that it brought and that proved nothing or came to no turn, until blamed; and
-// whether one proved a session, until trusted.
-type standing struct {
-	unproved        int
-	blamed, trusted time.Time
-}
-
-// penalty is how much longer than others a token of the address waits.
-func (s standing) penalty(now time.Time) (d time.Duration) {
-	if now.Before(s.blamed) {
-		d = time.Duration(min(s.unproved, maxBlame)) * blamePenalty
-	}
-	if !now.Before(s.trusted) {
-		d += strangerPenalty
-	}
-	return d
+// blame is how many tokens an address brought that proved nothing or came to no turn.
+type blame struct {
+	unproved int
+	until    time.Time
 }
 
 // turn is one wait for the validation function. given is closed when the turn has come; err is set before, and then there is none.
@@ -68,13 +57,14 @@ type turns struct {
 	tasks    *tasks
 	wake     chan struct{} // one slot: there is something to give or to await
 
-	mu        sync.Mutex
-	given     []time.Time // ring: when the last turns began
-	oldest    int         // of given
-	running   int         // validations
-	waiting   []*turn     // the oldest first
-	serving   bool        // a goroutine gives turns
-	standings *lru[netip.Prefix, standing]
+	mu      sync.Mutex
+	given   []time.Time // ring: when the last turns began
+	oldest  int         // of given
+	running int         // validations
+	waiting []*turn     // the oldest first
+	serving bool        // a goroutine gives turns
+	blamed  *lru[netip.Prefix, blame]
+	trusted *lru[netip.Prefix, time.Time] // addresses that brought a token which proved a session, until when
 }
 
 func newTurns(o Options, t *tasks) *turns {
@@ -83,9 +73,10 @@ func newTurns(o Options, t *tasks) *turns {
 	return &turns{
 		period: period, spacing: period / time.Duration(2*n),
 		slots: o.Concurrency, capacity: o.Concurrency * waitersPerSlot, tasks: t,
-		wake:      make(chan struct{}, 1),
-		given:     make([]time.Time, n),
-		standings: newLRU[netip.Prefix, standing](maxStandings),
+		wake:    make(chan struct{}, 1),
+		given:   make([]time.Time, n),
+		blamed:  newLRU[netip.Prefix, blame](maxStandings),
+		trusted: newLRU[netip.Prefix, time.Time](maxStandings),
 	}
 }
 
@@ -255,33 +246,42 @@ func (t *turns) placeLocked(one *turn, now time.Time) time.Time {
 	if one.known {
 		return one.since.Add(-knownBonus)
 	}
-	s, _ := t.standings.peek(one.from)
-	return one.since.Add(s.penalty(now))
+	return one.since.Add(t.penaltyLocked(one.from, now))
+}
+
+// penaltyLocked is how much longer than others a token of the address waits.
+func (t *turns) penaltyLocked(from netip.Prefix, now time.Time) (d time.Duration) {
+	if b, _ := t.blamed.peek(from); now.Before(b.until) {
+		d = time.Duration(min(b.unproved, maxBlame)) * blamePenalty
+	}
+	if until, _ := t.trusted.peek(from); !now.Before(until) {
+		d += strangerPenalty
+	}
+	return d
 }
 
 func (t *turns) blameLocked(one *turn) {
 	if one.known {
 		return
 	}
-	s, _ := t.standings.get(one.from)
+	b, _ := t.blamed.peek(one.from)
 	now := time.Now()
-	if !now.Before(s.blamed) {
-		s.unproved, s.blamed = 0, now.Add(blamePeriod)
+	if !now.Before(b.until) {
+		b = blame{until: now.Add(blamePeriod)}
 	}
-	s.unproved++
-	t.judgeLocked(one.from, s, now)
+	b.unproved++
+	t.blamed.put(one.from, b)
+	t.judgeLocked(one.from, now)
 }
 
 func (t *turns) trustLocked(one *turn) {
-	s, _ := t.standings.get(one.from)
 	now := time.Now()
-	s.trusted = now.Add(creditPeriod)
-	t.judgeLocked(one.from, s, now)
+	t.trusted.put(one.from, now.Add(creditPeriod))
+	t.judgeLocked(one.from, now)
 }
 
-// judgeLocked changes the standing of an address, and the places of those who wait from there.
-func (t *turns) judgeLocked(from netip.Prefix, s standing, now time.Time) {
-	t.standings.put(from, s)
+// judgeLocked changes the places of those who wait from an address whose standing has changed.
+func (t *turns) judgeLocked(from netip.Prefix, now time.Time) {
 	for _, one := range t.waiting {
 		if one.from == from {
 			one.place = t.placeLocked(one, now)

@@ -204,9 +204,53 @@ func TestTurnIsAwaitedSoLong(t *testing.T) {
 }
 
 func TestStandingsOfAddressesAreBounded(t *testing.T) {
-	kept, oldest := session.StandingsAfter(100_000, address)
-	assert.Equal(t, 10_000, kept)
-	assert.Equal(t, address(90_000), oldest, "the few who wait have nothing against them")
+	turns, end := session.NewTurns()
+	defer end()
+	for n := range 100_000 {
+		turns.Ask(address(n)) // the few who wait have nothing against them
+		turns.Prove(address(n))
+	}
+	blamed, trusted, oldest := turns.Remembered()
+	assert.Equal(t, []int{10_000, 10_000}, []int{blamed, trusted})
+	assert.Equal(t, [2]netip.Addr{address(90_000), address(90_000)}, oldest)
+}
+
+func TestACrowdOfStrangersTakesNobodysTrust(t *testing.T) {
+	turns, end := session.NewTurns()
+	defer end()
+	good := netip.MustParseAddr("2001:db8::1")
+	turns.Prove(good)
+	for n := range 65_536 { // the /64s of a /48
+		turns.Ask(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0, 1, byte(n >> 8), byte(n), 15: 1}))
+	}
+	assert.True(t, turns.Trusts(good))
+	assert.False(t, turns.Trusts(netip.MustParseAddr("2001:db8:2::1")))
+}
+
+func TestVisitorsOfATrustedAddressPassACrowdOfFreshAddresses(t *testing.T) {
+	inBubble(t, 21, func(t *testing.T, f *fixture) {
+		good := netip.MustParseAddr("192.0.2.1")
+		comeIn := func(n int) error {
+			_, err := f.Authorize(t.Context(), chat.Credential{Token: token(n), Address: good})
+			return err
+		}
+		require.NoError(t, comeIn(1))
+		ctx, cancel := context.WithCancel(t.Context())
+		var crowd sync.WaitGroup
+		crowd.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				crowd.Go(func() { _, _ = f.Authorize(ctx, chat.Credential{Token: wrong(n), Address: address(n)}) })
+				time.Sleep(time.Millisecond / 2)
+			}
+		})
+		wait(8 * time.Second)
+		for n := 2; n <= 21; n++ {
+			assert.NoError(t, comeIn(n))
+			wait(50 * time.Millisecond)
+		}
+		cancel()
+		crowd.Wait()
+	}, perSecond(20))
 }
 
 func BenchmarkTokenBehindAFullLine(b *testing.B) {
