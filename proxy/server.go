@@ -170,7 +170,7 @@ func (s *Server) newTransport() (err error) {
 	l := s.opts.Limits
 	s.transport, err = transport.New(transport.Options{
 		Authorizer: s.sessions, Backfiller: s.feed, Functions: functionCaller{s.functions}, Store: messageStore{s.rest},
-		Hub: s.feed.Hub(), Track: s.sessions.Track, Now: s.rest.Now, Reached: s.rest.Reached, Links: s.sessions,
+		Hub: s.feed.Hub(), Track: s.sessions.Track, Now: s.rest.Now, Reached: s.rest.Reached, Links: s.sessions, LinkTurns: s.sessions,
 		Endings:        sessionEndings{s.rest, s.sessions, s.log},
 		AllowedOrigins: s.opts.AllowedOrigins, OwnPages: s.opts.Pages, TrustedProxies: s.opts.TrustedProxies,
 		Table: s.messagesTable(), AnonKey: chat.Token(s.opts.Supabase.AnonKey), ServiceKey: chat.Token(s.opts.Supabase.ServiceRoleKey),

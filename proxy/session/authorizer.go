@@ -25,7 +25,8 @@ type Authorizer struct {
 	metrics  *Metrics
 	sealer   *sealer
 	tasks    *tasks
-	turns    *turns
+	turns    *turns // of session tokens
+	linkTurn *turns // of link tokens
 	sessions *batcher[rest.Session]
 	links    *batcher[rest.Link]
 	agents   *batcher[string]
@@ -82,7 +83,8 @@ func New(opts Options) (*Authorizer, error) {
 		deadLinks: newLRU[string, deadLink](opts.CacheSize),
 		names:     newLRU[string, nameEntry](opts.CacheSize),
 	}
-	a.turns = newTurns(opts, a.tasks)
+	a.turns = newTurns(opts, opts.Concurrency, a.tasks)
+	a.linkTurn = newTurns(opts, linkSlots*opts.Concurrency, a.tasks)
 	a.sessions = newBatcher(a.tasks, a.readSessions)
 	a.links = newBatcher(a.tasks, a.readLinks)
 	a.agents = newBatcher(a.tasks, a.readAgents)

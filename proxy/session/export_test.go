@@ -61,7 +61,7 @@ type Turns struct{ t *turns }
 
 func NewTurns() (t Turns, end func()) {
 	work := newTasks()
-	return Turns{newTurns(Options{AuthorizePerSecond: 1, Concurrency: 1}, work)}, work.close
+	return Turns{newTurns(Options{AuthorizePerSecond: 1, Concurrency: 1}, 1, work)}, work.close
 }
 
 // Ask asks for a turn, which is refused when the queue is full.
@@ -91,7 +91,7 @@ func (t Turns) Remembered() (blamed, trusted int, oldest [2]netip.Addr) {
 // JoinFullLine fills the line of those who wait and returns what asks for one more turn.
 func JoinFullLine(address func(int) netip.Addr) (join func(n int), end func()) {
 	work := newTasks()
-	t := newTurns(Options{AuthorizePerSecond: 1, Concurrency: 8}, work)
+	t := newTurns(Options{AuthorizePerSecond: 1, Concurrency: 8}, 8, work)
 	join = func(n int) { _, _ = t.join(chat.Neighbourhood(address(n%400)), false) } // one of those who wait is refused
 	for n := range 2 * t.capacity {
 		join(n)

@@ -15,6 +15,8 @@ import (
 	"github.com/agentopia/realtime-proxy/supabase/rest"
 )
 
+var _ chat.Try = (*countedTry)(nil)
+
 // countedTry is a chat.Try that counts what becomes of it.
 type countedTry struct {
 	refusal                error

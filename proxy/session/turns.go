@@ -36,23 +36,23 @@ type blame struct {
 	until    time.Time
 }
 
-// turn is one wait for the validation function. given is closed when the turn has come; err is set before, and then there is none.
+// turn is one wait for the function. given is closed when the turn has come; err is set before, and then there is none.
 type turn struct {
 	from  netip.Prefix
-	known bool // the token has proved a session before
+	known bool // the token has proved good before
 	since time.Time
 	place time.Time // in the order of those who wait; see placeLocked
 	given chan struct{}
 	err   error
 }
 
-// turns decide who may call the validation function, and when: so many in any period and so many at once. Whoever has
+// turns decide who may call a function that judges tokens, and when: so many in any period and so many at once. Whoever has
 // to wait does so behind tokens that proved a session before, and the longer the more unproved tokens came from the same address: one who
 // tries tokens waits for the others and not they for him. When the queue is full the last of that order is refused.
 type turns struct {
 	period   time.Duration
 	spacing  time.Duration // between turns of those who wait: bursts would meet at the database when one is delayed
-	slots    int           // validations at once
+	slots    int           // calls at once
 	capacity int           // of waiting
 	tasks    *tasks
 	wake     chan struct{} // one slot: there is something to give or to await
@@ -60,19 +60,20 @@ type turns struct {
 	mu      sync.Mutex
 	given   []time.Time // ring: when the last turns began
 	oldest  int         // of given
-	running int         // validations
+	running int         // calls
 	waiting []*turn     // the oldest first
 	serving bool        // a goroutine gives turns
 	blamed  *lru[netip.Prefix, blame]
 	trusted *lru[netip.Prefix, time.Time] // addresses that brought a token which proved a session, until when
 }
 
-func newTurns(o Options, t *tasks) *turns {
+// newTurns allows what the options say in any period, and as many at once as there are slots.
+func newTurns(o Options, slots int, t *tasks) *turns {
 	n := max(1, int(o.AuthorizePerSecond))
 	period := time.Duration(math.Ceil(float64(n) / o.AuthorizePerSecond * float64(time.Second)))
 	return &turns{
 		period: period, spacing: period / time.Duration(2*n),
-		slots: o.Concurrency, capacity: o.Concurrency * waitersPerSlot, tasks: t,
+		slots: slots, capacity: o.Concurrency * waitersPerSlot, tasks: t,
 		wake:    make(chan struct{}, 1),
 		given:   make([]time.Time, n),
 		blamed:  newLRU[netip.Prefix, blame](maxStandings),
@@ -187,7 +188,7 @@ func (t *turns) give(ctx context.Context) (next time.Duration, more bool) {
 	return next, true
 }
 
-// openLocked tells whether another validation may begin.
+// openLocked tells whether another call may begin.
 func (t *turns) openLocked(now time.Time) bool {
 	return t.running < t.slots && !now.Before(t.given[t.oldest].Add(t.period))
 }

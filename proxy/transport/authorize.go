@@ -45,6 +45,7 @@ func (s *Server) authorize(ctx context.Context, from caller, c chat.Credential) 
 				return nil, over
 			}
 		}
+		s.countTurn(err)
 		return nil, err
 	}
 	if err := checkLink(from, g.Visitor); err != nil {

@@ -2,6 +2,8 @@ package transport
 
 import (
 	"net/netip"
+	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -44,4 +46,32 @@ func (t Tries) Of(addr netip.Addr) chat.Try        { return t.t.of(addr) }
 func (t Tries) Fail(addr netip.Addr) *chat.Refusal { return t.t.fail(addr) }
 func (t Tries) Remembered() (failed, crowds int) {
 	return len(t.t.failed) + t.t.tallies.Len(), len(t.t.crowds)
+}
+
+// KnownLinksAfter remembers n link tokens and tells how many stayed, and whether the first and the last did.
+func KnownLinksAfter(n int) (kept int, first, last bool) {
+	k := newKnownLinks()
+	name := func(i int) chat.Token { return chat.Token(strconv.Itoa(i)) }
+	for i := range n {
+		k.put(name(i), "")
+	}
+	return len(k.entries), k.good(name(0)), k.good(name(n - 1))
+}
+
+// BucketsAfter counts once for each of n sessions and tells how many are remembered.
+func BucketsAfter(n int) int {
+	b := newBuckets[int]()
+	for i := range n {
+		b.take(i, 1, 1, time.Time{})
+	}
+	return len(b.known)
+}
+
+// QuotasAfter asks for the quotas of n sessions and tells how many are remembered.
+func QuotasAfter(n int) int {
+	q := newQuotas()
+	for i := range n {
+		q.of(strconv.Itoa(i))
+	}
+	return len(q.sessions)
 }

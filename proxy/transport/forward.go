@@ -80,10 +80,10 @@ func (s *Server) forwardHealth(w http.ResponseWriter, r *http.Request, c *apiCal
 	if _, ref := s.readBody(w, r); ref != nil {
 		return nil, fail(ref)
 	}
-	return s.callAPI(r.Context(), c, nil, forwardTimeout)
+	return s.askHealth(r.Context(), c)
 }
 
-// callAPI makes one call of the links' function. A reply is a success in JSON; whatever else comes is a failure that may be shown.
+// callAPI makes one call of the links' function, if there is a place for it.
 func (s *Server) callAPI(ctx context.Context, c *apiCall, fields map[string]any, most time.Duration) (*FunctionReply, *failure) {
 	select {
 	case s.sends.forwards <- struct{}{}:
@@ -91,6 +91,11 @@ func (s *Server) callAPI(ctx context.Context, c *apiCall, fields map[string]any,
 	default:
 		return nil, unasked(chat.RefuseUnavailable(functionRetry, errTooManyForwards))
 	}
+	return s.callLinks(ctx, c, fields, most)
+}
+
+// callLinks makes one call of the links' function. A reply is a success in JSON; whatever else comes is a failure that may be shown.
+func (s *Server) callLinks(ctx context.Context, c *apiCall, fields map[string]any, most time.Duration) (*FunctionReply, *failure) {
 	var body []byte
 	if fields != nil {
 		body = encode(fields)

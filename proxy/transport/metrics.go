@@ -24,6 +24,7 @@ const (
 	limitSession   = "connections_per_session"
 	limitNew       = "new_connections_per_second"
 	limitFailures  = "failed_tokens_per_minute"
+	limitTurns     = "authorize_per_second"
 	limitFrames    = "frames_per_second"
 	limitCasts     = "broadcasts_per_second"
 	limitCalls     = "calls_per_second"
@@ -36,8 +37,8 @@ const (
 
 // limitNames are all of them.
 var limitNames = []string{
-	limitProcess, limitAddress, limitSession, limitNew, limitFailures, limitFrames, limitCasts, limitCalls, limitHistories, limitBody, limitLength, limitMessages,
-	limitTotal,
+	limitProcess, limitAddress, limitSession, limitNew, limitFailures, limitTurns, limitFrames, limitCasts, limitCalls, limitHistories,
+	limitBody, limitLength, limitMessages, limitTotal,
 }
 
 // metrics counts what happens on the wire. Every label value exists from the start.

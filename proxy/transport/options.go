@@ -40,6 +40,8 @@ type Options struct {
 	Hub        Hub
 	// Links (may be nil) knows the restrictions of links; without it only sessions are held to them.
 	Links Links
+	// LinkTurns (may be nil) bounds the link tokens that are judged.
+	LinkTurns LinkTurns
 	// Endings (may be nil) ends sessions that the function cannot end, and is told of those that it ended.
 	Endings Endings
 	// Track (may be nil) is told that a stream of the visitor is open, until untrack.

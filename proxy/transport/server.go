@@ -24,6 +24,7 @@ type Server struct {
 	tries     *tries
 	gates     *gates
 	links     *knownLinks
+	healths   healths
 	quotas    *quotas
 	wheel     *wheel
 	sse       *wireMetrics
@@ -58,6 +59,7 @@ func New(o Options) (*Server, error) {
 		origins:   newOrigins(o.AllowedOrigins),
 		gates:     newGates(),
 		links:     newKnownLinks(),
+		healths:   healths{answers: make(map[healthQuestion]*health)},
 		quotas:    newQuotas(),
 		wheel:     newWheel(),
 		sends:     newSends(&o),
