@@ -63,3 +63,21 @@ func TestAPeerWhoReadsNothingHoldsNoConnection(t *testing.T) {
 		})
 	}
 }
+
+// The project takes longer to give no answer than an answer may take to be written.
+func TestALateRefusalIsToldAllTheSame(t *testing.T) {
+	w := newWorld(t, standin.Options{})
+	n := w.start(func(o *proxy.Options) {
+		o.Limits.WriteTimeout, o.Supabase.RequestTimeout = shortTimeout, 2*shortTimeout
+	})
+	w.standin.Faults().Set(standin.Fault{Kind: standin.SlowHTTP, Match: validationPath, Delay: time.Minute})
+	defer w.standin.Faults().ClearAll()
+	for accept, status := range map[string]int{"*/*": http.StatusServiceUnavailable, "text/event-stream": http.StatusOK} {
+		t.Run(accept, func(t *testing.T) {
+			resp, body := hostile{t, n}.request("GET /temporary-chat-events?session_token=" + w.fixture.Visitor.Token +
+				" HTTP/1.1\r\nHost: x\r\nAccept: " + accept + "\r\nConnection: close\r\n\r\n")
+			assert.Equal(t, status, resp.StatusCode)
+			assert.Equal(t, "upstream_unavailable", codeOf(body))
+		})
+	}
+}

@@ -154,6 +154,7 @@ func (s *Server) refuseEvents(w http.ResponseWriter, r *http.Request, d chat.Dia
 	s.metrics.refused(ref.Status)
 	streamHeader(w.Header())
 	w.Header().Set("Connection", "close")
+	s.boundWrite(w) // what the join waited for may have used up the request's time
 	body := retryLine(s.retryIn(max(s.opts.Retry, 2*ref.RetryAfter)))
 	_, _ = w.Write(append(body, s.refusalControl(ref).Encode(d)...)) // an error means that nobody reads
 }
