@@ -117,9 +117,10 @@ func (s *Server) handleFront(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, ref)
 		return
 	}
+	handed := false
+	defer place.releaseUnless(&handed)
 	conn, wire, err := s.upgrade(w, r)
 	if err != nil {
-		place.release()
 		return // upgrade has answered
 	}
 	f := &front{
@@ -130,6 +131,7 @@ func (s *Server) handleFront(w http.ResponseWriter, r *http.Request) {
 	}
 	f.nextPing = f.keepAlive
 	place.evictable(func() { f.end(chat.LimitReached, nil) })
+	handed = true
 	s.add(f)
 	if !s.spawn(func(context.Context) { f.run() }) {
 		f.leave()

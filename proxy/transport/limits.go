@@ -151,6 +151,14 @@ func (l *lease) release() {
 	l.releaseLocked()
 }
 
+// releaseUnless gives all places back at the end of a function that did not hand them over: it refused, or it panicked, which the HTTP
+// server recovers from. A nil lease has none.
+func (l *lease) releaseUnless(handed *bool) {
+	if l != nil && !*handed {
+		l.release()
+	}
+}
+
 func (l *lease) releaseLocked() {
 	if l.released {
 		return // it made room for another

@@ -69,29 +69,29 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, q eventsReq
 	if ref != nil {
 		return ref
 	}
+	joined := false // then leave releases
+	defer place.releaseUnless(&joined)
 	st := s.newStream(q.dialect, s.sse, place, requestID(r.Context()))
 	ctx, cancel := s.workContext(r.Context())
 	defer cancel(nil)
 	g, err := st.join(ctx, from, q.credential)
 	if err != nil {
-		place.release()
 		return err
 	}
+	joined = true
 	st.cancelWith(cancel)
 	defer st.cancelWith(nil)
-	st.writers.Add(1) // the rest of this function
+	st.writers.Add(1) // feed
 	raw, err := hijackEvents(w, st.dialect)
 	switch {
 	case err == nil:
 		st.sink = raw
 		s.add(st)
 		// The stream's owner from here on: it waits for the peer to go away.
-		owned := s.spawn(func(context.Context) { raw.wait(); st.leave() })
-		if owned {
+		if s.spawn(func(context.Context) { raw.wait(); st.leave() }) {
 			s.feed(ctx, st, g, q.history)
-		}
-		st.writers.Done()
-		if !owned {
+		} else {
+			st.writers.Done()
 			st.leave()
 		}
 	case errors.Is(err, http.ErrNotSupported):
@@ -115,14 +115,20 @@ func (s *Server) serveHeld(ctx context.Context, r *http.Request, st *stream, hel
 		held.close()
 	}
 	s.add(st)
+	defer st.leave()
 	feed()
-	st.writers.Done()
 	held.wait(r.Context())
-	st.leave()
 }
 
-// feed brings a joined stream to live.
+// feed brings a joined stream to live. It is one of the stream's writers.
 func (s *Server) feed(ctx context.Context, st *stream, g *chat.Grant, history int) {
+	defer st.writers.Done()
+	fed := false
+	defer func() {
+		if !fed {
+			st.cut(chat.Gone) // a panic, and nobody else closes a connection that was taken from the HTTP server
+		}
+	}()
 	head := append(retryLine(s.retryIn(s.opts.Retry)), '\n')
 	first := st.greeting("connected", g).Encode(st.dialect)
 	err := st.write([]chat.Item{{Frame: head}, {Frame: first}})
@@ -132,6 +138,7 @@ func (s *Server) feed(ctx context.Context, st *stream, g *chat.Grant, history in
 	if err != nil {
 		st.abandon(err)
 	}
+	fed = true
 }
 
 func retryLine(d time.Duration) []byte {

@@ -61,11 +61,10 @@ func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	from, c := s.callerOf(r), credentialFrom(r)
 	place, ref := s.limits.enter(from.addr)
+	handed := false
+	defer place.releaseUnless(&handed)
 	conn, wire, err := s.upgrade(w, r)
 	if err != nil {
-		if ref == nil {
-			place.release()
-		}
 		return // upgrade has answered
 	}
 	sink := &socketSink{conn: conn, wire: wire}
@@ -77,6 +76,7 @@ func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
 	st.sink, st.pinger, st.nextPing = sink, sink, st.keepAlive
 	k := &socket{server: s, stream: st, conn: conn, sink: sink, from: from}
 	place.evictable(func() { k.fail(chat.LimitReached, "The service has too many connections") })
+	handed = true
 	s.add(st)
 	if !s.spawn(func(context.Context) { k.run(c) }) {
 		st.leave()
