@@ -29,6 +29,7 @@ func (l Limits) Enter(addr netip.Addr) (Place, *chat.Refusal) {
 
 func (p Place) Evictable(evict func())            { p.l.evictable(evict) }
 func (p Place) Bind(session string) *chat.Refusal { return p.l.bind(session) }
+func (p Place) Unbind(session string)             { p.l.unbind(session) }
 func (p Place) Release()                          { p.l.release() }
 
 // Remembered is how many entries all maps have.

@@ -29,6 +29,7 @@ type frontChannel struct {
 	gate       *gate
 	untrack    func()
 	room       roomKey
+	bound      string // the session whose place among the socket's connections this channel shares
 
 	// Guarded by front.mu.
 	busy   bool
@@ -60,8 +61,17 @@ func (f *front) detachLocked(c *frontChannel) (idle bool) {
 	return !c.busy
 }
 
+// unbind gives up the channel's share in its session's place.
+func (c *frontChannel) unbind() {
+	if c.bound != "" {
+		c.front.lease.unbind(c.bound)
+		c.bound = ""
+	}
+}
+
 // release lets go of all that a channel has attached. It is called once, behind detachLocked.
 func (c *frontChannel) release() {
+	defer c.unbind()
 	if c.attachment == nil {
 		return
 	}

@@ -177,6 +177,7 @@ func (f *front) admit(ctx context.Context, c *frontChannel, keys []frontKey, res
 	if ref := f.lease.bind(g.Visitor.SessionID); ref != nil {
 		return ref
 	}
+	c.bound = g.Visitor.SessionID
 	past := c.past
 	if past == "" && c.wantsChanges() {
 		past = s.front.past.take(g.Visitor.SessionID, c.topic)
@@ -190,6 +191,7 @@ func (f *front) admit(ctx context.Context, c *frontChannel, keys []frontKey, res
 	})
 	if err != nil {
 		s.front.past.keep(g.Visitor.SessionID, c.topic, past)
+		c.unbind() // the channel stays until it is told
 		return causeOf(began, err)
 	}
 	if f.attach(c, g, key, a, response) {

@@ -60,11 +60,18 @@ type lease struct {
 	brief   bool // one request, not a connection that stays; set before bind
 
 	// Guarded by limits.mu.
-	sessions []string // each counts this connection once
+	sessions []bound // each counts this connection once
+	begun    bool    // a session was bound
 	released bool
 	since    time.Time
 	evict    func()        // ends the connection; nil where it cannot be ended from outside
 	nobody   *list.Element // in limits.nobodies
+}
+
+// bound is a session that a connection serves, so many times: in channels.
+type bound struct {
+	session string
+	times   int
 }
 
 // enter takes a place of the process and of the address. Where the process has none left, the connection that has been open the
@@ -109,31 +116,52 @@ func (l *limits) evictLocked(now time.Time) func() {
 func (l *lease) evictable(evict func()) {
 	l.limits.mu.Lock()
 	defer l.limits.mu.Unlock()
-	if !l.released && len(l.sessions) == 0 {
+	if !l.released && !l.begun {
 		l.evict, l.nobody = evict, l.limits.nobodies.PushBack(l)
 	}
 }
 
-// bind takes a place of the session as well, once. The first makes it one of the new connections of this second.
+// bind takes a place of the session as well, unless the connection has it. The first makes it one of the new connections of this second.
 func (l *lease) bind(session string) *chat.Refusal {
 	limits := l.limits
 	limits.mu.Lock()
 	defer limits.mu.Unlock()
+	i := l.indexLocked(session)
 	switch {
 	case l.released:
 		return limits.refuse(limitProcess, "too_many_connections", "The service has too many connections", crowdedRetry)
-	case slices.Contains(l.sessions, session):
+	case i >= 0:
+		l.sessions[i].times++
 		return nil
 	case limits.sessions[session] >= limits.perSession:
 		return limits.refuse(limitSession, "too_many_connections", "Too many connections for this session", crowdedRetry)
-	case len(l.sessions) == 0 && !l.brief && !limits.fresh.take(limits.perSecond, time.Now()):
+	case !l.begun && !l.brief && !limits.fresh.take(limits.perSecond, time.Now()):
 		wait := rushedRetry + time.Duration(limits.rand()*float64(rushedRetry))
 		return limits.refuse(limitNew, "too_many_new_connections", "Too many new connections at once", wait)
 	}
 	limits.sessions[session]++
-	l.sessions = append(l.sessions, session)
+	l.sessions = append(l.sessions, bound{session, 1})
+	l.begun = true
 	l.knownLocked()
 	return nil
+}
+
+// unbind gives the place of a session back that was bound as often.
+func (l *lease) unbind(session string) {
+	l.limits.mu.Lock()
+	defer l.limits.mu.Unlock()
+	i := l.indexLocked(session)
+	if l.released || i < 0 {
+		return
+	}
+	if l.sessions[i].times--; l.sessions[i].times == 0 {
+		l.sessions = slices.Delete(l.sessions, i, i+1)
+		decrement(l.limits.sessions, session)
+	}
+}
+
+func (l *lease) indexLocked(session string) int {
+	return slices.IndexFunc(l.sessions, func(b bound) bool { return b.session == session })
 }
 
 // knownLocked says that the connection is nobody's no more.
@@ -167,8 +195,8 @@ func (l *lease) releaseLocked() {
 	l.knownLocked()
 	l.limits.open--
 	decrement(l.limits.addresses, l.address)
-	for _, session := range l.sessions {
-		decrement(l.limits.sessions, session)
+	for _, b := range l.sessions {
+		decrement(l.limits.sessions, b.session)
 	}
 }
 

@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 	"github.com/agentopia/realtime-proxy/proxy/transport"
+	"github.com/agentopia/realtime-proxy/supabase/phoenix"
 )
 
 var errAway = errors.New("the database is away")
@@ -87,4 +89,46 @@ func TestPlaceIsGivenBackWhen(t *testing.T) {
 			hasPlace(t, g)
 		})
 	}
+}
+
+func TestRealtimeSocketGivesThePlaceOfASessionBackWhenItsLastChannelHasLeft(t *testing.T) {
+	const other = frontTopic + "-2"
+	join := func(c *client, topic string) (ref string) {
+		ref = c.joinWith(topic, `{"config":{},"access_token":"`+rigToken+`"}`)
+		c.expect(topic, phoenix.EventReply)
+		return ref
+	}
+	leave := func(c *client, topic, ref string) {
+		c.push(ref, topic, phoenix.EventLeave, `{}`)
+		c.expect(topic, phoenix.EventReply)
+		c.expect(topic, phoenix.EventClose)
+	}
+	g := newRig(t, func(o *transport.Options) { o.ConnectionsPerSession = 1 })
+	c := g.realtimeWith(g.serve(), phoenix.V2, "")
+	first, second := join(c, frontTopic), join(c, other)
+	leave(c, frontTopic, first)
+	assert.Equal(t, 429, do(g, "GET", pollPath+"?session_token="+rigToken, "").Code, "the other channel is still there")
+	leave(c, other, second)
+	hasPlace(t, g)
+	third := join(c, frontTopic)
+	assert.Equal(t, 429, do(g, "GET", pollPath+"?session_token="+rigToken, "").Code)
+	leave(c, frontTopic, third)
+	hasPlace(t, g)
+}
+
+func TestRealtimeChannelThatCannotJoinGivesThePlaceOfItsSessionBack(t *testing.T) {
+	g := newRig(t, func(o *transport.Options) { o.ConnectionsPerSession, o.RefusalDelay = 1, time.Hour })
+	asked := make(chan struct{}, 1)
+	var joined atomic.Bool
+	g.backfiller.join = func() error {
+		if joined.Swap(true) {
+			return nil
+		}
+		asked <- struct{}{}
+		return errAway
+	}
+	c := g.realtimeWith(g.serve(), phoenix.V2, "")
+	c.joinWith(frontTopic, `{"config":{},"access_token":"`+rigToken+`"}`)
+	<-asked
+	hasPlace(t, g)
 }
