@@ -28,6 +28,7 @@ func TestABodyThatDoesNotComeHoldsNoConnection(t *testing.T) {
 		{"GET of a stream", "GET /temporary-chat-events", http.StatusBadRequest},
 		{"path with two slashes", "POST //x", http.StatusNotFound},
 		{"client", "POST /client.js", http.StatusMethodNotAllowed},
+		{"GET of the client", "GET /client.js", http.StatusOK},
 		{"options of all", "OPTIONS *", http.StatusOK},
 		{"preflight", "OPTIONS /temporary-chat-handler", http.StatusOK},
 		{"message", "POST /temporary-chat-handler", http.StatusRequestTimeout},

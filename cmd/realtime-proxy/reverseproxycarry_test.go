@@ -101,8 +101,8 @@ func checkRealtime(t *testing.T, up upstream, g *gateway) {
 // checkAnswersPages expects a page elsewhere to be told what it may send, and why something is refused.
 func checkAnswersPages(t *testing.T, g *gateway, protocol string) {
 	v := g.visitor(t, standin.NewFixture().Visitor, protocol, "127.0.0.1")
-	ask := func(method, body string) (*http.Response, string) {
-		req, err := http.NewRequestWithContext(t.Context(), method, v.Base+"/functions/v1/temporary-chat-handler", strings.NewReader(body))
+	ask := func(method, path, body string) (*http.Response, string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, v.Base+path, strings.NewReader(body))
 		require.NoError(t, err)
 		req.Header.Set("Origin", appOrigin)
 		req.Header.Set("Content-Type", "application/json")
@@ -115,11 +115,15 @@ func checkAnswersPages(t *testing.T, g *gateway, protocol string) {
 		assert.Equal(t, "Origin", resp.Header.Get("Vary"))
 		return resp, string(text)
 	}
-	resp, _ := ask(http.MethodOptions, "")
+	const path = "/functions/v1/temporary-chat-handler"
+	resp, _ := ask(http.MethodOptions, path, "")
 	assert.Equal(t, http.StatusOK, resp.StatusCode)
 	assert.Contains(t, resp.Header.Get("Access-Control-Allow-Headers"), "content-type")
+	resp, text := ask(http.MethodPost, "/"+path, "{}")
+	assert.Equal(t, http.StatusBadRequest, resp.StatusCode, "as a base URL that ends with a slash yields it")
+	assert.Contains(t, text, `"code":"missing_parameters"`)
 
-	resp, text := ask(http.MethodPost, `{"message":"`+strings.Repeat("a", 100<<10)+`"}`)
+	resp, text = ask(http.MethodPost, path, `{"message":"`+strings.Repeat("a", 100<<10)+`"}`)
 	assert.Equal(t, http.StatusRequestEntityTooLarge, resp.StatusCode)
 	var refusal struct{ Code string }
 	require.NoError(t, json.Unmarshal([]byte(text), &refusal), text)
