@@ -129,11 +129,13 @@ func TestCountsForThoseWhoConnectAreBounded(t *testing.T) {
 		for range visitors - 8 {
 			assert.NotContains(t, <-told, "current_messages", "too many are being counted")
 		}
+		synctest.Wait()
 		assert.EqualValues(t, 8, asked.Load())
 		close(answer)
 		for range 8 {
 			assert.EqualValues(t, 7, (<-told)["current_messages"])
 		}
+		assert.EqualValues(t, 7, toldBy(g, "session-99", "")["current_messages"], "there is room again")
 	})
 }
 
