@@ -48,7 +48,7 @@ type cursor struct {
 }
 
 func (s *Signer) sign(c *cursor, class string) string {
-	raw := make([]byte, 0, cursorHead+len(c.seen)*len(rowHash{})+cursorMAC)
+	raw := make([]byte, 0, MaxCursorBytes)
 	raw = append(raw, cursorVersion)
 	raw = binary.BigEndian.AppendUint64(raw, c.epoch)
 	raw = binary.BigEndian.AppendUint64(raw, c.seq)

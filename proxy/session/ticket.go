@@ -90,7 +90,7 @@ func (s *sealer) seal(c claims) (chat.Token, error) {
 		return "", err
 	}
 	aead := s.keys[0]
-	raw := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
+	raw := make([]byte, aead.NonceSize(), MaxTicketBytes)
 	rand.Read(raw) // never fails
 	raw = aead.Seal(raw, raw, plain, []byte(TicketPrefix))
 	return chat.Token(TicketPrefix + base64.RawURLEncoding.EncodeToString(raw)), nil
