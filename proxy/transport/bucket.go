@@ -14,13 +14,23 @@ type bucket struct {
 
 // take reports whether it may happen once more.
 func (b *bucket) take(rate int, now time.Time) bool {
+	_, ok := b.reserve(rate, 0, now)
+	return ok
+}
+
+// reserve tells after which wait it may happen once more, which is counted at once. Where the wait were longer than most it is not ok, and
+// not counted.
+func (b *bucket) reserve(rate int, most time.Duration, now time.Time) (wait time.Duration, ok bool) {
 	b.spent = max(0, b.spent-now.Sub(b.at).Seconds()*float64(rate))
 	b.at = now
-	if b.spent+1 > float64(2*rate) {
-		return false
+	if over := b.spent + 1 - float64(2*rate); over > 0 {
+		wait = time.Duration(over / float64(rate) * float64(time.Second))
+	}
+	if wait > most {
+		return 0, false
 	}
 	b.spent++
-	return true
+	return wait, true
 }
 
 // buckets are those of sessions or addresses. The one that has been quiet the longest is forgotten first. Safe for concurrent use.
@@ -43,6 +53,23 @@ func newBuckets[K comparable]() *buckets[K] {
 func (s *buckets[K]) take(key K, n, rate int, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	one := s.ofLocked(key)
+	for range n {
+		if !one.take(rate, now) {
+			return false
+		}
+	}
+	return true
+}
+
+// reserve tells after which wait it may happen once more.
+func (s *buckets[K]) reserve(key K, rate int, most time.Duration, now time.Time) (wait time.Duration, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ofLocked(key).reserve(rate, most, now)
+}
+
+func (s *buckets[K]) ofLocked(key K) *bucketOf[K] {
 	e, known := s.known[key]
 	if !known {
 		e = s.recent.PushFront(&bucketOf[K]{key: key})
@@ -53,11 +80,5 @@ func (s *buckets[K]) take(key K, n, rate int, now time.Time) bool {
 		}
 	}
 	s.recent.MoveToFront(e)
-	one := e.Value.(*bucketOf[K])
-	for range n {
-		if !one.take(rate, now) {
-			return false
-		}
-	}
-	return true
+	return e.Value.(*bucketOf[K])
 }

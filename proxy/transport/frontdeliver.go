@@ -12,7 +12,7 @@ import (
 // joins again.
 func (f *front) deliver(ctx context.Context, c *frontChannel) {
 	last := c.attachment.Cursor()
-	err := f.server.opts.Backfiller.Deliver(ctx, c.attachment, func(events []*chat.Event) error {
+	err := f.server.deliver(ctx, c.attachment, func(events []*chat.Event) error {
 		items := takeItems()
 		defer func() { recycleItems(items) }()
 		for _, e := range events {

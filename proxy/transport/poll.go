@@ -169,7 +169,6 @@ func (p *poll) signal() {
 
 // fill gathers the events of the answer. ctx bounds the waiting, reading what was missed.
 func (p *poll) fill(ctx, reading context.Context, wait time.Duration) error {
-	backfiller := p.server.opts.Backfiller
 	_, read := p.a.Resume()
 	p.exact = !read
 	p.cursor = p.a.Cursor()
@@ -180,7 +179,7 @@ func (p *poll) fill(ctx, reading context.Context, wait time.Duration) error {
 		}
 		return err
 	}
-	err := backfiller.Deliver(reading, p.a, p.take)
+	err := p.server.deliver(reading, p.a, p.take)
 	if errors.Is(err, errCut) {
 		return nil
 	}

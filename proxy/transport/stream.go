@@ -121,7 +121,6 @@ func causeOf(ctx context.Context, err error) error {
 
 // deliver writes the history that was asked for and what the visitor lacks. From its success on the flusher writes.
 func (st *stream) deliver(ctx context.Context, history int) error {
-	b := st.server.opts.Backfiller
 	if history > 0 && !st.attachment.Resumed() {
 		past, err := st.server.history(ctx, st.attachment, history)
 		if err != nil {
@@ -131,7 +130,7 @@ func (st *stream) deliver(ctx context.Context, history int) error {
 			return err
 		}
 	}
-	if err := b.Deliver(ctx, st.attachment, st.writeEvents); err != nil {
+	if err := st.server.deliver(ctx, st.attachment, st.writeEvents); err != nil {
 		return causeOf(ctx, err)
 	}
 	st.live.Store(true)
