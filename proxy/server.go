@@ -72,8 +72,13 @@ func (s *Server) newClients() (err error) {
 }
 
 func (s *Server) newSessions() (err error) {
+	s.sessions, err = session.New(s.sessionOptions())
+	return err
+}
+
+func (s *Server) sessionOptions() session.Options {
 	t := s.opts.Session
-	s.sessions, err = session.New(session.Options{
+	return session.Options{
 		Store: s.rest,
 		Keys:  s.opts.SigningKeys,
 		// The hub exists before anybody asks: New ends before Run begins.
@@ -93,8 +98,7 @@ func (s *Server) newSessions() (err error) {
 		},
 		Metrics: session.NewMetrics(s.opts.Registry),
 		Logger:  s.opts.Logger,
-	})
-	return err
+	}
 }
 
 // endSession closes the streams of a session that is over, could not be confirmed for too long, or has changed.
@@ -167,8 +171,13 @@ func (s *Server) newFeed() (err error) {
 }
 
 func (s *Server) newTransport() (err error) {
+	s.transport, err = transport.New(s.transportOptions())
+	return err
+}
+
+func (s *Server) transportOptions() transport.Options {
 	l := s.opts.Limits
-	s.transport, err = transport.New(transport.Options{
+	return transport.Options{
 		Authorizer: s.sessions, Backfiller: s.feed, Functions: functionCaller{s.functions}, Store: messageStore{s.rest},
 		Hub: s.feed.Hub(), Track: s.sessions.Track, Now: s.rest.Now, Reached: s.rest.Reached, Links: s.sessions, LinkTurns: s.sessions,
 		Endings:        sessionEndings{s.rest, s.sessions, s.log},
@@ -184,8 +193,7 @@ func (s *Server) newTransport() (err error) {
 		ConnectionsPerSession: l.ConnectionsPerSession, ConnectionsPerAddress: l.ConnectionsPerAddress,
 		Connections: l.Connections, NewConnectionsPerSecond: l.NewConnectionsPerSecond, MessagesPerMinute: l.MessagesPerMinute, FailedTokensPerMinute: l.FailedTokensPerMinute,
 		Registerer: s.opts.Registry, Logger: s.opts.Logger,
-	})
-	return err
+	}
 }
 
 func (s *Server) newPorts() (err error) {

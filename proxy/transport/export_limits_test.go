@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
@@ -31,6 +32,9 @@ func (p Place) Evictable(evict func())            { p.l.evictable(evict) }
 func (p Place) Bind(session string) *chat.Refusal { return p.l.bind(session) }
 func (p Place) Unbind(session string)             { p.l.unbind(session) }
 func (p Place) Release()                          { p.l.release() }
+
+// Reached is how often a limit was.
+func (l Limits) Reached(limit string) float64 { return testutil.ToFloat64(l.l.reached.WithLabelValues(limit)) }
 
 // Remembered is how many entries all maps have.
 func (l Limits) Remembered() int { return len(l.l.addresses) + len(l.l.sessions) + l.l.nobodies.Len() }

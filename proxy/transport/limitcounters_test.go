@@ -1,12 +1,14 @@
 package transport_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/agentopia/realtime-proxy/proxy/transport"
 	"github.com/agentopia/realtime-proxy/supabase/phoenix"
@@ -79,4 +81,69 @@ func TestARealtimeSocketThatProvedNoSessionMakesRoom(t *testing.T) {
 	assert.Equal(t, websocket.CloseGoingAway, code)
 	g.publish(1)
 	visitor.change(frontTopic)
+}
+
+// counted asserts how often each of these limits was reached, and that no other limit of connections and tokens was.
+func counted(t *testing.T, g *rig, want map[string]float64) {
+	t.Helper()
+	for _, limit := range []string{
+		"connections", "connections_per_address", "connections_per_session", "new_connections_per_second", "failed_tokens_per_minute",
+	} {
+		assert.Equal(t, want[limit], g.value("limits_reached_total", "limit", limit), limit)
+	}
+}
+
+func TestLimitsOfConnectionsAreCountedByTheirNames(t *testing.T) {
+	for limit, change := range map[string]func(*transport.Options){
+		"connections":             func(o *transport.Options) { o.Connections = 1 },
+		"connections_per_address": func(o *transport.Options) { o.ConnectionsPerAddress = 1 },
+		"connections_per_session": func(o *transport.Options) { o.ConnectionsPerSession = 1 },
+	} {
+		for _, path := range []string{eventsPath, pollPath + "?session_token=" + rigToken} {
+			t.Run(limit+" "+path[:len("/temporary-chat-events")], func(t *testing.T) {
+				g := newRig(t, change)
+				base := g.serve()
+				first := g.openEvents(base + eventsPath)
+				first.must()
+				res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(base + path)
+				require.NoError(t, err)
+				require.NoError(t, res.Body.Close())
+				assert.Equal(t, http.StatusTooManyRequests, res.StatusCode)
+				counted(t, g, map[string]float64{limit: 1})
+			})
+		}
+	}
+}
+
+func TestFailedTokensAreCountedByTheirName(t *testing.T) {
+	g := newRig(t, func(o *transport.Options) { o.FailedTokensPerMinute = 1 })
+	for _, status := range []int{401, 429} {
+		assert.Equal(t, status, do(g, "GET", "/temporary-chat-events?session_token=wrong", "").Code)
+	}
+	counted(t, g, map[string]float64{"failed_tokens_per_minute": 1})
+}
+
+func TestASocketThatProvedNoSessionMakesRoom(t *testing.T) {
+	g := newRig(t, func(o *transport.Options) { o.Connections = 2 })
+	base := g.serve()
+	silent, visitor := g.dial(base, socketPath, nil), g.dial(base, socketPath, nil)
+	visitor.authenticated()
+	assert.Eventually(t, func() bool { // for its first second it may stay
+		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(base + pollPath + "?session_token=" + otherToken)
+		if err != nil {
+			return false
+		}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	}, 10*time.Second, 50*time.Millisecond)
+	code, _, before := silent.closed()
+	assert.Equal(t, 4429, code)
+	assert.Contains(t, before[0], `"code":"limit_reached"`)
+	g.publish(1)
+	assert.Contains(t, visitor.next(), `"row-1"`)
+}
+
+func TestWhatLimitsRememberIsBounded(t *testing.T) {
+	assert.Equal(t, 10_000, transport.BucketsAfter(20_000))
+	assert.Equal(t, 10_000, transport.QuotasAfter(20_000))
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -179,6 +180,10 @@ func TestClientAddress(t *testing.T) {
 		{"garbage", "10.0.0.1:80", "198.51.100.1, unknown", "", "10.0.0.1"},
 		{"all trusted", "10.0.0.1:80", "10.1.1.1", "", "10.0.0.1"},
 		{"Cloudflare", "10.0.0.1:80", "", "198.51.100.2", "198.51.100.2"},
+		{"several headers", "10.0.0.1:80", "6.6.6.6|198.51.100.1|10.2.3.4", "", "198.51.100.1"},
+		{"with a zone", "[fd00::1]:80", "fe80::1%eth0", "", "fe80::1"},
+		{"with a zone and a port", "[fd00::1]:80", "[fe80::1%eth0]:80", "", "fe80::1"},
+		{"socket with a zone", "[fe80::1%eth0]:80", "", "", "fe80::1"},
 		{"forwarded beats Cloudflare", "10.0.0.1:80", "198.51.100.1", "198.51.100.2", "198.51.100.1"},
 	}
 	for _, tt := range tests {
@@ -191,8 +196,10 @@ func TestClientAddress(t *testing.T) {
 			}
 			req := httptest.NewRequest(http.MethodGet, eventsPath, nil)
 			req.RemoteAddr = tt.remote
-			if tt.forwarded != "" {
-				req.Header.Set("X-Forwarded-For", tt.forwarded)
+			for _, line := range strings.Split(tt.forwarded, "|") {
+				if line != "" {
+					req.Header.Add("X-Forwarded-For", line)
+				}
 			}
 			if tt.cloudflare != "" {
 				req.Header.Set("CF-Connecting-IP", tt.cloudflare)

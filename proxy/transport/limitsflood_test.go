@@ -52,6 +52,7 @@ func TestNobodyMakesRoomWhenAllPlacesAreTaken(t *testing.T) {
 		time.Sleep(time.Second)
 		third := enter("third")
 		assert.Equal(t, []string{"first"}, evicted)
+		assert.EqualValues(t, 2, l.Reached("connections"), "one was refused, and one had to go")
 		ref = first.Bind("session-2")
 		require.NotNil(t, ref, "too late")
 		assert.Equal(t, "too_many_connections", ref.Code)

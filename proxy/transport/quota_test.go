@@ -158,3 +158,25 @@ func TestLinkSetsTheRateOfItsSessions(t *testing.T) {
 		assert.Equal(t, 200, send())
 	})
 }
+
+func TestMessageThatCameTooOftenTakesNothingOfTheTotal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stored := 0
+		g := newSendRig(t, 200, sent, nil)
+		g.authorizer.authorize = func(context.Context, chat.Credential) (*chat.Grant, error) {
+			v := rigVisitor(rigSession)
+			v.MaxMessages, v.RateLimitPerMinute = 2, 1
+			return &chat.Grant{Visitor: v, Token: rigToken}, nil
+		}
+		g.store.count = func(context.Context) (int, error) { return stored, nil }
+		require.Equal(t, 200, do(g.rig, "POST", sendPath, message("a")).Code)
+		for range 5 {
+			w := do(g.rig, "POST", sendPath, message("b"))
+			require.Contains(t, w.Body.String(), `"rate_limit_exceeded"`)
+		}
+		stored = 1
+		time.Sleep(time.Minute)
+		w := do(g.rig, "POST", sendPath, message("b"))
+		assert.Equal(t, 200, w.Code, w.Body)
+	})
+}
