@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -20,8 +21,30 @@ type corkConn struct {
 	mu  sync.Mutex
 	buf *[]byte // nil while not corked
 
+	metered bool  // a message is being read; owned by the reader
+	left    int64 // bytes that it may still have; owned by the reader
+
 	reading sync.Mutex // guards hungUp and the read deadline
 	hungUp  bool
+}
+
+// errPieces says that a message came in too many pieces.
+var errPieces = errors.New("the message has too many pieces")
+
+// meter bounds what the message that has begun may have, its frames' heads and what comes between them included: a library that joins the
+// frames shows nothing of those that are empty.
+func (c *corkConn) meter(most int64) { c.metered, c.left = true, most }
+
+func (c *corkConn) unmeter() { c.metered = false }
+
+// Read ends with errPieces where a message has had what it may.
+func (c *corkConn) Read(p []byte) (int, error) {
+	if c.metered && c.left <= 0 {
+		return 0, errPieces
+	}
+	n, err := c.Conn.Read(p)
+	c.left -= int64(n)
+	return n, err
 }
 
 // cork begins to gather.

@@ -34,7 +34,9 @@ func (p Place) Unbind(session string)             { p.l.unbind(session) }
 func (p Place) Release()                          { p.l.release() }
 
 // Reached is how often a limit was.
-func (l Limits) Reached(limit string) float64 { return testutil.ToFloat64(l.l.reached.WithLabelValues(limit)) }
+func (l Limits) Reached(limit string) float64 {
+	return testutil.ToFloat64(l.l.reached.WithLabelValues(limit))
+}
 
 // Remembered is how many entries all maps have.
 func (l Limits) Remembered() int { return len(l.l.addresses) + len(l.l.sessions) + l.l.nobodies.Len() }

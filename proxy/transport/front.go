@@ -188,7 +188,9 @@ func (f *front) next() (binary bool, frame []byte, err error) {
 	}
 	f.within = true
 	limit := int64(f.server.opts.RealtimeBytes)
+	f.sink.wire.meter(piecesFactor * limit)
 	frame, err = io.ReadAll(io.LimitReader(r, limit+1))
+	f.sink.wire.unmeter()
 	f.within = false
 	if err != nil {
 		return false, nil, err
@@ -236,6 +238,10 @@ func (f *front) lostPeer(err error) {
 	var network net.Error
 	closed, isClose := errors.AsType[*websocket.CloseError](err)
 	switch {
+	case errors.Is(err, errPieces):
+		f.server.metrics.limits.WithLabelValues(limitFrames).Inc()
+		f.because(chat.LimitReached)
+		f.closeNow(chat.LimitReached)
 	case isClose && closed.Code != websocket.CloseAbnormalClosure:
 		if f.ending() {
 			f.acks.all() // the peer answers a close frame only when it has read what came before it

@@ -147,3 +147,53 @@ func TestWhatLimitsRememberIsBounded(t *testing.T) {
 	assert.Equal(t, 10_000, transport.BucketsAfter(20_000))
 	assert.Equal(t, 10_000, transport.QuotasAfter(20_000))
 }
+
+// inPieces is a text message in so many pieces, the last of which is the end of its text.
+func inPieces(n int, piece, last string) []byte {
+	frame := func(head byte, text string) []byte {
+		return append([]byte{head, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...) // with a mask of zeros
+	}
+	message := frame(0x01, "")
+	for range n {
+		message = append(message, frame(0x00, piece)...)
+	}
+	return append(message, frame(0x80, last)...)
+}
+
+func TestMessageInTooManyPiecesIsCounted(t *testing.T) {
+	write := func(conn *websocket.Conn, message []byte) {
+		go func() { _, _ = conn.NetConn().Write(message) }() // ends with the connection at the latest
+	}
+	for name, tt := range map[string]struct {
+		message []byte
+		counted int
+	}{
+		"empty ones":        {inPieces(100_000, "", "{}"), 1},
+		"some empty ones":   {inPieces(100, "", `{"type":"ping"}`), 0},
+		"of eight bytes":    {inPieces(1500, "        ", `{"type":"ping"}`), 0},
+		"of the whole size": {inPieces(1, strings.Repeat(" ", 120), `{"type":"ping"}`), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, nil)
+			p := g.dial(g.serve(), socketPath, nil)
+			p.authenticated()
+			write(p.conn, tt.message)
+			if tt.counted == 0 {
+				assert.Contains(t, p.next(), `"pong"`)
+			} else {
+				code, _, before := p.closed()
+				assert.Equal(t, 4429, code)
+				assert.Contains(t, before[len(before)-1], `"limit_reached"`)
+			}
+			assert.EqualValues(t, tt.counted, g.value("limits_reached_total", "limit", "frames_per_second"))
+		})
+	}
+	t.Run("to the Realtime front", func(t *testing.T) {
+		g := newRig(t, nil)
+		c := g.realtime(g.serve(), phoenix.V2)
+		write(c.conn, inPieces(100_000, "", "[]"))
+		code, _, _ := c.closed()
+		assert.Equal(t, websocket.CloseGoingAway, code)
+		assert.EqualValues(t, 1, g.value("limits_reached_total", "limit", "frames_per_second"))
+	})
+}

@@ -92,6 +92,12 @@ func TestNewConnectionsOfASecondAreLimited(t *testing.T) {
 			assert.Equal(t, 10, begin(50))
 		})
 	})
+	t.Run("polls are none", func(t *testing.T) {
+		g := newRig(t, func(o *transport.Options) { o.NewConnectionsPerSecond = 1 })
+		for range 5 {
+			assert.Equal(t, 200, do(g, "GET", pollPath+"?session_token="+rigToken, "").Code)
+		}
+	})
 	t.Run("is told and counted", func(t *testing.T) {
 		g := newRig(t, func(o *transport.Options) { o.NewConnectionsPerSecond = 1 })
 		base := g.serve()

@@ -22,11 +22,15 @@ const (
 	socketWriteBuffer = 1 << 10
 	// readGrace is added to two keep-alives for a pong to arrive.
 	readGrace = 10 * time.Second
+	// piecesFactor times its greatest size is what a message may have on the wire: in pieces of more than a few bytes it has less.
+	piecesFactor = 2
 	// maxFaults bad messages end a socket.
 	maxFaults = 3
 	// maxSends is how many sends of one socket may be under way.
 	maxSends = 2
 )
+
+const tooManyFrames = "Too many messages per second"
 
 var socketWriteBuffers sync.Pool
 
@@ -166,7 +170,9 @@ func (k *socket) next() (kind int, text []byte, err error) {
 	}
 	k.within = true
 	limit := int64(k.server.opts.FrameBytes)
+	k.sink.wire.meter(piecesFactor * limit)
 	text, err = io.ReadAll(io.LimitReader(r, limit+1))
+	k.sink.wire.unmeter()
 	k.within = false
 	if err == nil && int64(len(text)) > limit {
 		k.fail(chat.TooBig, chat.TooBig.Message)
@@ -192,7 +198,7 @@ func (k *socket) mayFrame() bool {
 		return true
 	}
 	k.server.metrics.limits.WithLabelValues(limitFrames).Inc()
-	k.fail(chat.LimitReached, "Too many messages per second")
+	k.fail(chat.LimitReached, tooManyFrames)
 	return false
 }
 
@@ -226,6 +232,10 @@ func (k *socket) lost(err error) {
 	var network net.Error
 	closed, isClose := errors.AsType[*websocket.CloseError](err)
 	switch {
+	case errors.Is(err, errPieces):
+		k.server.metrics.limits.WithLabelValues(limitFrames).Inc()
+		last := k.server.errorControl(wireError{Code: chat.LimitReached.Code, Message: tooManyFrames, RetryAfter: retrySeconds(rushedRetry)})
+		k.stream.endNow(chat.LimitReached, &last)
 	case isClose && closed.Code != websocket.CloseAbnormalClosure:
 		k.sink.answer(closed.Code)
 		k.stream.endNow(chat.Gone, nil)
