@@ -54,7 +54,7 @@ type Supabase struct {
 	RealtimeVersion phoenix.Version
 	RequestTimeout  time.Duration
 	FunctionTimeout time.Duration
-	// AuthorizePerSecond bounds how many unknown tokens are authorised upstream.
+	// AuthorizePerSecond bounds how many unknown tokens are authorised upstream, those of sessions and those of links each.
 	AuthorizePerSecond int
 	// Dial opens every connection to Supabase; nil means the network and the proxy of the environment.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

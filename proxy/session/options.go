@@ -38,9 +38,10 @@ type Options struct {
 	// CacheSize bounds each cache, in entries (20,000). Tracked sessions do not count.
 	CacheSize int
 
-	// AuthorizePerSecond is how many tokens a second the validation function is asked about (20); more are refused for now.
+	// AuthorizePerSecond is how many session tokens a second the validation function is asked about (20), and how many link tokens have a
+	// LinkTurn; more are refused for now.
 	AuthorizePerSecond float64
-	// Concurrency is how many validations run at once (8); up to 16 times as many wait.
+	// Concurrency is how many validations run at once (8), and four times as many LinkTurns; up to 16 times as many wait.
 	Concurrency int
 
 	// TicketLife is a URL ticket's life to its first use (120 s).

@@ -92,7 +92,7 @@ type Options struct {
 	// credential is refused do not count.
 	NewConnectionsPerSecond int
 	MessagesPerMinute       int // of a session whose link says nothing, default 10
-	FailedTokensPerMinute   int // of one address, default 20
+	FailedTokensPerMinute   int // of one address, those being judged included; default 20
 	FramesPerSecond         int // inbound, of one WebSocket; twice as many at once; default 100
 	BroadcastsPerSecond     int // of one Realtime socket; twice as many at once; default 25
 	CallsPerSecond          int // of the links' function, from one address; twice as many at once; default 20
