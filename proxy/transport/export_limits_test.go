@@ -82,3 +82,6 @@ func QuotasAfter(n int) int {
 	}
 	return len(q.sessions)
 }
+
+// Lingering is how many sockets that were turned away are waited for.
+func (s *Server) Lingering() int { return int(s.lingering.Load()) }

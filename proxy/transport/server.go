@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/agentopia/realtime-proxy/proxy/chat"
 )
@@ -22,6 +23,7 @@ type Server struct {
 	origins   origins
 	limits    *limits
 	tries     *tries
+	lingering atomic.Int32 // sockets that were turned away and are waited for
 	gates     *gates
 	links     *knownLinks
 	healths   healths

@@ -22,6 +22,8 @@ const (
 	tryWait = 10 * time.Second
 	// waitersPerTry bounds those who wait, by the failures that are allowed: with the default limits no more could be judged in tryWait.
 	waitersPerTry = 10
+	// maxTryWaiters bounds those who wait at all addresses together: more could not be judged in tryWait anyhow.
+	maxTryWaiters = 1000
 )
 
 // tries bounds how often each address tries a token that is not known: failures of the last minute and tries that are being judged together
@@ -36,6 +38,7 @@ type tries struct {
 	tallies *list.List // of tally, the one whose last try is longest ago first
 	failed  map[netip.Prefix]*list.Element
 	crowds  map[netip.Prefix]*crowd
+	waiters int // in all crowds
 }
 
 // tally is the failures of an address.
@@ -132,11 +135,12 @@ func (t *tries) enter(p netip.Prefix) (*waiter, *chat.Refusal) {
 	case c.judged < left && len(c.waiting) == 0:
 		c.judged++
 		return nil, nil
-	case len(c.waiting) >= waitersPerTry*t.limit:
+	case len(c.waiting) >= waitersPerTry*t.limit, t.waiters >= maxTryWaiters:
 		return nil, t.refuseCrowd()
 	}
 	w := &waiter{given: make(chan struct{})}
 	c.waiting = append(c.waiting, w)
+	t.waiters++
 	return w, nil
 }
 
@@ -153,6 +157,7 @@ func (t *tries) leave(p netip.Prefix, w *waiter) bool {
 		return false
 	}
 	c.waiting = slices.Delete(c.waiting, i, i+1)
+	t.waiters--
 	return true
 }
 
@@ -169,6 +174,7 @@ func (t *tries) settle(p netip.Prefix, failed bool) {
 	for len(c.waiting) > 0 && (c.judged < left || left <= 0) {
 		w := c.waiting[0]
 		c.waiting = c.waiting[1:]
+		t.waiters--
 		if left <= 0 {
 			w.ref = t.refuseLocked(p, ends)
 		} else {

@@ -120,6 +120,30 @@ func TestTriesWaitForThoseOfTheirAddress(t *testing.T) {
 			assert.Zero(t, failed)
 		})
 	})
+	t.Run("only so many at all addresses together", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			tries := transport.NewTries(20)
+			var late atomic.Int32
+			var crowd sync.WaitGroup
+			const addresses, each = 6, 200
+			for address := range addresses {
+				for range 20 {
+					require.NoError(t, tries.Of(floodAddress(address)).Begin(t.Context()))
+				}
+				for range each {
+					crowd.Go(func() {
+						began := time.Now()
+						if tries.Of(floodAddress(address)).Begin(t.Context()) != nil && time.Since(began) == 0 {
+							late.Add(1)
+						}
+					})
+				}
+			}
+			synctest.Wait()
+			assert.EqualValues(t, addresses*each-1000, late.Load())
+			crowd.Wait()
+		})
+	})
 	t.Run("only so many", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tries := transport.NewTries(2)

@@ -26,6 +26,8 @@ const (
 	piecesFactor = 2
 	// maxFaults bad messages end a socket.
 	maxFaults = 3
+	// maxLingering is how many sockets that were turned away are waited for; a peer past it may see a reset instead of the reason.
+	maxLingering = 64
 	// maxSends is how many sends of one socket may be under way.
 	maxSends = 2
 )
@@ -127,7 +129,10 @@ func (s *Server) turnAway(sink *socketSink, r *http.Request, ref *chat.Refusal) 
 	if _, err := sink.finish(disconnectOf(ref), s.opts.WriteTimeout); err != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, sink.wire, int64(s.opts.FrameBytes)) // ends with lingerTime at the latest
+	defer s.lingering.Add(-1)
+	if s.lingering.Add(1) <= maxLingering {
+		_, _ = io.CopyN(io.Discard, sink.wire, int64(s.opts.FrameBytes)) // ends with lingerTime at the latest
+	}
 }
 
 // run reads until the peer is gone, then takes the stream down.
