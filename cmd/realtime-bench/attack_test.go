@@ -166,7 +166,7 @@ func TestWireIsKeptAndOpenedAgain(t *testing.T) {
 	}
 	server.Start()
 	defer server.Close()
-	s := newSource(hostileNetwork, 0)
+	s := newSource(hostileNetwork, 0, 1)
 	defer s.closeWires()
 	for i, start := range []string{"GET /", "POST /", "GET /last", "GET /"} {
 		body := map[bool]string{true: "{}"}[strings.HasPrefix(start, "POST")]

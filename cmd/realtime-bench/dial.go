@@ -20,10 +20,10 @@ type source struct {
 	wires  chan *wire // idle, of ask
 }
 
-// newSource is address n of those that begin with 127.second.
-func newSource(second byte, n int) *source {
+// newSource is address n of those that begin with 127.second. It keeps so many idle wires.
+func newSource(second byte, n, wires int) *source {
 	addr := netip.AddrFrom4([4]byte{127, second, byte(n / 250), byte(n%250 + 1)})
-	s := &source{wires: make(chan *wire, maxWires), dialer: net.Dialer{Timeout: dialTimeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0))}}
+	s := &source{wires: make(chan *wire, wires), dialer: net.Dialer{Timeout: dialTimeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0))}}
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		return s.dialer.DialContext(ctx, network, address)
 	}
@@ -33,9 +33,13 @@ func newSource(second byte, n int) *source {
 }
 
 func newSources(second byte, n int) []*source {
+	wires := maxWires
+	if n*wires > maxAllWires {
+		wires = 0
+	}
 	sources := make([]*source, n)
 	for i := range sources {
-		sources[i] = newSource(second, i)
+		sources[i] = newSource(second, i, wires)
 	}
 	return sources
 }

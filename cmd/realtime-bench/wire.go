@@ -12,8 +12,12 @@ import (
 	"time"
 )
 
-// maxWires is how many connections of a source wait for the next request.
-const maxWires = 4
+const (
+	// maxWires is how many connections of a source wait for the next request.
+	maxWires = 4
+	// maxAllWires is how many may wait at all sources together. Where there could be more none is kept: a process has so many descriptors.
+	maxAllWires = 4000
+)
 
 // wire is a connection on which requests are written by hand: the goroutines of a client of net/http would compete for the processors with
 // those who are measured.
