@@ -7,7 +7,11 @@
 //
 // Sessions with an open stream are tracked. They end by control changes (SessionChanged and its like), by their own timers
 // (link expiry, idleness) and by what the rechecks find; a session that no read confirmed for Options.ConfirmWithin loses its
-// streams until it can be read again. Only a read counts as a confirmation.
+// streams until it can be read again. Only a read counts as a confirmation, and only one that would have shown the end of the session and
+// that of its link; where one of the tables cannot be read, the validation function is asked when half the time is over. Streams of a session
+// that moved to another conversation or agent end too, to be opened anew; of other changes Options.OnChange is told.
+//
+// Link tokens are judged by an Edge Function, which this package does not call: LinkTurn says when.
 //
 // Life cycle: New checks and allocates. Run drives rechecks, timers and Options.OnEnd until its context ends, then joins every
 // read that Authorize started; from then on Authorize refuses what it would have to read.
