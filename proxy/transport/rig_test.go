@@ -88,11 +88,11 @@ func newRig(t testing.TB, change func(*transport.Options)) *rig {
 			token = c.Ticket.Reveal()
 		}
 		session, ok := strings.CutPrefix(token, "token-of-")
-		if !ok {
+		if !ok || len(session) < len(rigSession) {
 			return nil, chat.RefuseInvalid(nil)
 		}
 		return &chat.Grant{
-			Visitor: rigVisitor(session[:len("session-1")]), Token: c.Token, Ticket: rigTicket,
+			Visitor: rigVisitor(session[:len(rigSession)]), Token: c.Token, Ticket: rigTicket,
 			TicketExpires: time.Now().Add(time.Hour + time.Second/2),
 		}, nil
 	}}

@@ -11,7 +11,7 @@ import (
 )
 
 func FuzzSendAnswersEveryBody(f *testing.F) {
-	for _, seed := range []string{message("a"), "{}", `{"session_token":1}`, message("a", "metadata", `{"locale":"x","client_message_id":"c"}`)} {
+	for _, seed := range []string{message("a"), "{}", `{"session_token":1}`, `{"session_token":"token-of-","message":"a"}`, message("a", "metadata", `{"locale":"x","client_message_id":"c"}`)} {
 		f.Add(seed)
 	}
 	g := newSendRig(f, 200, sent, func(o *transport.Options) { o.MessagesPerMinute = 1 << 30 })
